@@ -1,0 +1,107 @@
+"""What the process was told once (Settings) and what one request asks for (Options)."""
+
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final, Literal
+
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from cartoon.errors import OptionsError
+
+Format = Literal["png", "jpg", "webp", "keep"]
+Size = int | Literal["original"]
+
+STRENGTH_RANGE: Final = (0.1, 1.0)
+SIZE_RANGE: Final = (64, 4096)
+"""Long side of the drawn picture, px."""
+EXAGGERATION_RANGE: Final = (0.0, 1.0)
+QUALITY_RANGE: Final = (1, 100)
+FORMATS: Final[tuple[Format, ...]] = ("png", "jpg", "webp", "keep")
+NAMED_BACKGROUNDS: Final = ("drawn", "photo", "transparent")
+_HEX_COLOUR: Final = re.compile(r"#[0-9a-fA-F]{6}")
+
+
+class Settings(BaseSettings):
+    """Process-wide settings, read once from CARTOON_* variables and overridden by flags.
+
+    This class is the only reader of the environment.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="CARTOON_", frozen=True)
+
+    host: str = "127.0.0.1"
+    port: int = 7860
+    device: str = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    max_pixels: int = 100_000_000
+    """A picture with more pixels than this is refused before it is decoded."""
+    max_upload_mb: int = 64
+    max_queue: int = 64
+    """Requests that may wait for the pipeline before further ones are turned away."""
+    data_dir: Path | None = None
+    """Where the app keeps uploads and results; a fresh private temporary folder when unset."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What one request asks for; every field was validated when the object was built.
+
+    strength: 0.1 (almost the photo) .. 1.0 (all drawing).
+    size: long side of the result in px, 64..4096, or "original".
+    exaggeration: 0 keeps true proportions, 1 is the largest warp (bigger eyes, slimmer jaw).
+    background: "drawn", "photo", "transparent" or "#RRGGBB".
+    format: "png", "jpg", "webp" or "keep" (the input's own, where that is one of the three).
+    quality: 1..100, for jpg and webp.
+
+    Raises OptionsError with a sentence that names the option, its range and the value given.
+    """
+
+    style: str = "anime"
+    strength: float = 0.7
+    size: Size = 1024
+    exaggeration: float = 0.5
+    background: str = "drawn"
+    format: Format = "png"
+    quality: int = 95
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.style, str) or not self.style.strip():
+            raise OptionsError("style is empty: name one of the styles that `python -m cartoon styles` lists.")
+        object.__setattr__(self, "strength", _real("strength", self.strength, STRENGTH_RANGE))
+        object.__setattr__(self, "exaggeration", _real("exaggeration", self.exaggeration, EXAGGERATION_RANGE))
+        object.__setattr__(self, "quality", _whole("quality", self.quality, QUALITY_RANGE))
+        if self.size != "original":
+            object.__setattr__(self, "size", _whole("size", self.size, SIZE_RANGE, ' or "original"'))
+        if self.background not in NAMED_BACKGROUNDS and not _HEX_COLOUR.fullmatch(str(self.background)):
+            raise OptionsError(
+                f"background {self.background!r} is not known: use drawn, photo, transparent or a colour like #3366CC."
+            )
+        if self.format not in FORMATS:
+            raise OptionsError(f"format {self.format!r} is not known: use one of {', '.join(FORMATS)}.")
+
+    def with_style(self, style: str) -> "Options":
+        """The same request in another style."""
+        return replace(self, style=style)
+
+
+def _real(name: str, value: object, limits: tuple[float, float]) -> float:
+    low, high = limits
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        number = float("nan")
+    if not low <= number <= high:  # also false for NaN
+        raise OptionsError(f"{name} must be between {low:g} and {high:g}; got {value!r}.")
+    return number
+
+
+def _whole(name: str, value: object, limits: tuple[int, int], otherwise: str = "") -> int:
+    low, high = limits
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        number = float("nan")
+    if not low <= number <= high or number != int(number):
+        raise OptionsError(f"{name} must be a whole number from {low} to {high}{otherwise}; got {value!r}.")
+    return int(number)

@@ -1,0 +1,1 @@
+"""What a look is: the network, its weights and the register of styles."""
