@@ -8,10 +8,15 @@ from cartoon.errors import CartoonError
 
 @dataclass(frozen=True)
 class Item:
-    """One input: where it lies and the relative path, suffix included, that its result keeps."""
+    """One input: where it lies and the relative path, suffix included, that its result keeps.
+
+    refused: why it cannot even be opened (a damaged zip, a member with an unsafe path); such an item is never
+    read and becomes a failed Attempt, so that a batch reports it in its place.
+    """
 
     source: Path
     relative: PurePosixPath
+    refused: CartoonError | None = None
 
     @property
     def name(self) -> str:
@@ -23,7 +28,8 @@ class Item:
 class Attempt:
     """What became of one item: `output` when it was drawn, `error` when it failed, never both.
 
-    seconds: wall-clock from opening the file to its result lying in place. skipped: the output was already there.
+    seconds: spent on this photo: opening, drawing, writing; waiting for its turn is not counted.
+    skipped: the output was already there. notes: the photo's and the drawing's own ("no face found: ...").
     """
 
     item: Item
@@ -32,3 +38,4 @@ class Attempt:
     seconds: float = 0.0
     faces: int = 0
     skipped: bool = False
+    notes: tuple[str, ...] = ()
