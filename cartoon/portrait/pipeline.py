@@ -1,0 +1,234 @@
+"""The resident pipeline: one photo in, one cartoon out.
+
+decode (at the door) -> detect -> warp and guide -> a crop per face -> network -> blend -> colour -> size -> encode (door).
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from cartoon.errors import UnreadableError
+from cartoon.image import Alpha, Cartoon, Face, Photo, Pixels
+from cartoon.portrait import compose
+from cartoon.portrait.align import Crop, align, warp
+from cartoon.portrait.faces import Detector, MediaPipeDetector
+from cartoon.portrait.guide import Plane, Points, draw_guide
+from cartoon.portrait.person import PersonMatte
+from cartoon.settings import Options, Size
+from cartoon.styles.network import Canvas, Drawn, StyleNet
+from cartoon.styles.registry import StyleCard, available, find
+
+log = logging.getLogger(__name__)
+
+LARGEST_DRAWN: Final = 2048
+"""Long side, px, of the largest picture drawn in one piece; above it the drawing is enlarged, and says so."""
+BATCH_PHOTOS: Final = 8
+"""Photos prepared together: bounds memory however long the batch is."""
+
+Matte = Callable[[Pixels, Sequence[Face]], Plane]
+
+
+class Cartoonizer:
+    """Draws photos; loaded once per process, safe to call from several threads (they take turns)."""
+
+    def __init__(self, net: StyleNet, cards: Sequence[StyleCard], detector: Detector, matte: Matte) -> None:
+        self.styles = tuple(cards)
+        self.device, self.precision = str(net.device), net.precision
+        self.model = cards[0].file.removesuffix(".safetensors")
+        self._net, self._detector, self._matte = net, detector, matte
+        self._turn = threading.Lock()
+
+    @classmethod
+    def load(cls, device: str = "auto", precision: str = "auto") -> "Cartoonizer":
+        """Load the shipped styles onto a device: "auto", "cpu", "cuda" or "cuda:N".
+
+        Raises OptionsError for a device that is not there, StyleError for damaged weights.
+        """
+        cards = available()
+        toon = cls(
+            StyleNet(cards[0].path, cards[0].sha256, device, precision), cards, MediaPipeDetector(), PersonMatte().matte
+        )
+        log.info("device %s, precision %s, model %s", toon.device, toon.precision, toon.model)
+        return toon
+
+    def __call__(
+        self,
+        photo: Pixels | Photo,
+        *,
+        style: str = "anime",
+        strength: float = 0.7,
+        size: Size = 1024,
+        exaggeration: float = 0.5,
+        background: str = "drawn",
+    ) -> Cartoon:
+        """Draw one photo: uint8 (H, W, 3) sRGB or a Photo. Raises OptionsError, StyleError, InputError, ResourceError."""
+        options = Options(style, strength, size, exaggeration, background)
+        return self.draw(as_photo(photo), options)
+
+    def draw(self, photo: Photo, options: Options) -> Cartoon:
+        """Draw one photo as the options ask."""
+        return self.draw_all([photo], options)[0]
+
+    def batch(
+        self,
+        photos: Sequence[Pixels | Photo],
+        *,
+        style: str = "anime",
+        strength: float = 0.7,
+        size: Size = 1024,
+        exaggeration: float = 0.5,
+        background: str = "drawn",
+    ) -> list[Cartoon]:
+        """Draw many photos alike: same order, same pixels as one by one."""
+        options = Options(style, strength, size, exaggeration, background)
+        return self.draw_all([as_photo(photo) for photo in photos], options)
+
+    def draw_all(self, photos: Sequence[Photo], options: Options) -> list[Cartoon]:
+        """Draw many photos as the options ask; those of one size share the network's passes."""
+        card = find(options.style)
+        drawn: list[Cartoon] = []
+        with self._turn:
+            for start in range(0, len(photos), BATCH_PHOTOS):
+                sketches = [self._prepare(photo, options, card) for photo in photos[start : start + BATCH_PHOTOS]]
+                self._paint(sketches)
+                drawn += [_finish(sketch, options) for sketch in sketches]
+        return drawn
+
+    def _prepare(self, photo: Photo, options: Options, card: StyleCard) -> "_Sketch":
+        """Everything before the network: faces, the warp, the guide, the crops."""
+        sketch = _Sketch(photo, _drawn_shape(photo.pixels.shape, options.size))
+        with sketch.timed("detect"):
+            sketch.faces = self._detector.detect(photo.pixels)
+        with sketch.timed("matte"):
+            person = self._matte(photo.pixels, sketch.faces)
+        with sketch.timed("warp"):
+            pixels, person = resize(photo.pixels, sketch.shape), resize(person, sketch.shape)
+            scale = np.float32(sketch.shape[::-1]) / np.float32(photo.pixels.shape[1::-1])
+            amount = card.exaggeration * options.exaggeration * options.strength
+            for face in sketch.faces:
+                pixels, person, points = warp(pixels, person, face.landmarks * scale, amount)
+                sketch.points.append(points)
+        sketch.warped = pixels
+        with sketch.timed("guide"):
+            guide = draw_guide(pixels, person, sketch.points)
+            sketch.canvases = [Canvas(pixels, guide, card.slot, options.strength)]
+            for points in sketch.points:
+                crop = align(pixels, person, points)
+                guide = draw_guide(crop.pixels, crop.person, [crop.landmarks])
+                sketch.crops.append(crop)
+                sketch.canvases.append(Canvas(crop.pixels, guide, card.slot, options.strength))
+        return sketch
+
+    def _paint(self, sketches: Sequence["_Sketch"]) -> None:
+        """One call of the network for all that was prepared."""
+        began = time.perf_counter()
+        results = iter(self._net.draw([canvas for sketch in sketches for canvas in sketch.canvases]))
+        each = (time.perf_counter() - began) / len(sketches)
+        for sketch in sketches:
+            sketch.drawn = [next(results) for _ in sketch.canvases]
+            sketch.canvases = []
+            sketch.seconds["network"] = each
+
+
+@dataclass(eq=False)
+class _Sketch:
+    """One photo on its way through the pipeline."""
+
+    photo: Photo
+    shape: tuple[int, int]
+    faces: tuple[Face, ...] = ()
+    points: list[Points] = field(default_factory=list)
+    warped: Pixels = field(default_factory=lambda: np.zeros((0, 0, 3), np.uint8))
+    crops: list[Crop] = field(default_factory=list)
+    canvases: list[Canvas] = field(default_factory=list)
+    drawn: list[Drawn] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def timed(self, step: str) -> Iterator[None]:
+        began = time.perf_counter()
+        yield
+        self.seconds[step] = time.perf_counter() - began
+
+
+def _finish(sketch: _Sketch, options: Options) -> Cartoon:
+    """Everything after the network: blend, background, colour, size."""
+    with sketch.timed("compose"):
+        stack = sketch.drawn[0].stack
+        for crop, drawn, points in zip(sketch.crops, sketch.drawn[1:], sketch.points, strict=True):
+            compose.paste(stack, drawn.stack, crop, points)
+        picture, cover = compose.flatten(stack, options.background, sketch.warped)
+        picture = compose.mix_strength(picture, sketch.warped, options.strength)
+    with sketch.timed("colour"):
+        picture = compose.correct_colours(picture, sketch.warped, sketch.points)
+    with sketch.timed("resize"):
+        shape = result_shape(sketch.photo.pixels.shape, options.size)
+        pixels = resize(compose.to_uint8(picture), shape)
+        alpha = _joined_alpha(sketch.photo.alpha, cover, shape)
+    effective = min(max(sketch.shape), max(sketch.photo.pixels.shape[:2]))
+    notes = list(sketch.photo.notes)
+    if not sketch.faces:
+        notes.append("No face found: the whole picture was drawn as it is.")
+    if effective < max(shape):
+        notes.append(f"Drawn from {effective} px and enlarged to {max(shape)} px.")
+    return Cartoon(pixels, options.style, sketch.faces, effective, sketch.seconds, alpha, tuple(notes))
+
+
+def as_photo(photo: Pixels | Photo) -> Photo:
+    """An array as a Photo; raises UnreadableError when it is not uint8 (H, W, 3) with some pixels in it."""
+    if isinstance(photo, Photo):
+        return photo
+    array = np.asarray(photo)
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or array.size == 0:
+        raise UnreadableError(
+            f"the photo must be a uint8 array (H, W, 3) of sRGB; got {array.dtype} {array.shape}: convert it first."
+        )
+    return Photo(np.ascontiguousarray(array))
+
+
+def result_shape(shape: Sequence[int], size: Size) -> tuple[int, int]:
+    """(height, width) of the result: the photo's proportions with the long side asked for."""
+    height, width = shape[0], shape[1]
+    if size == "original":
+        return height, width
+    scale = size / max(height, width)
+    if height >= width:
+        return size, max(1, round(width * scale))
+    return max(1, round(height * scale)), size
+
+
+def resize(picture: NDArray[np.generic], shape: tuple[int, int]) -> NDArray[np.generic]:
+    """Resize (H, W) or (H, W, C) to shape (height, width): by area when shrinking, cubic when enlarging."""
+    if picture.shape[:2] == shape:
+        return picture
+    shrinks = shape[0] < picture.shape[0]
+    return cv2.resize(
+        picture, (shape[1], shape[0]), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+    )
+
+
+def _drawn_shape(shape: Sequence[int], size: Size) -> tuple[int, int]:
+    height, width = result_shape(shape, size)
+    if max(height, width) <= LARGEST_DRAWN:
+        return height, width
+    return result_shape(shape, LARGEST_DRAWN)
+
+
+def _joined_alpha(given: Alpha | None, cover: Plane | None, shape: tuple[int, int]) -> Alpha | None:
+    """The photo's own transparency and the cut-out person's, multiplied."""
+    alphas = [resize(given, shape)] if given is not None else []
+    if cover is not None:
+        alphas.append(resize(compose.to_alpha(cover), shape))
+    if not alphas:
+        return None
+    if len(alphas) == 1:
+        return alphas[0]
+    return (alphas[0].astype(np.uint16) * alphas[1] // 255).astype(np.uint8)

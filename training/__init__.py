@@ -1,0 +1,1 @@
+"""The workshop: makes the weights that cartoon/ ships; never imported by it."""
