@@ -8,12 +8,12 @@ import secrets
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final, Literal
 
-from cartoon.errors import CartoonError, ResourceError, TooLargeError, UnreadableError, UnsupportedError
+from cartoon.errors import CartoonError, OptionsError, ResourceError, TooLargeError, UnreadableError, UnsupportedError
 from cartoon.image import SUFFIXES
 from cartoon.jobs.job import Item
 
@@ -41,7 +41,7 @@ class Unpacked:
 
 def kind_of(relative: PurePosixPath) -> Literal["picture", "hidden", "other"]:
     """Whether a file found in a folder or a zip is drawn, by its path alone; hidden is `.x` and macOS's extras."""
-    if any(part.startswith(".") and part != ".." or part == "__MACOSX" for part in relative.parts):
+    if any((part.startswith(".") and part != "..") or part == "__MACOSX" for part in relative.parts):
         return "hidden"
     return "picture" if relative.suffix.lower() in SUFFIXES else "other"
 
@@ -96,13 +96,21 @@ def write_zip(path: Path, files: Iterable[tuple[Path, str]]) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def names_in(path: Path) -> frozenset[str] | None:
-    """The member names of a zip file, or None when it is not a zip that can be read."""
-    try:
-        with zipfile.ZipFile(path) as bundle:
-            return frozenset(bundle.namelist())
-    except (*_DAMAGE, OSError, NotImplementedError):
-        return None
+def check_target(path: Path, names: Collection[str], inputs: Iterable[Path], overwrite: bool) -> None:
+    """Refuse to write a zip over something else than an earlier result of the same run, or ever over an input.
+
+    names: what the new zip may hold; a zip at `path` with no other names is an earlier result.
+    Raises OptionsError that says what is in the way.
+    """
+    if path.is_dir():
+        raise OptionsError(f"{path} is a folder: name a file for --zip.")
+    if not path.exists():
+        return
+    if any(given.exists() and given.samefile(path) for given in inputs):
+        raise OptionsError(f"{path} is one of the inputs: name another file for --zip.")
+    held = _names_in(path)
+    if not overwrite and (held is None or not held <= set(map(_encodable, names))):
+        raise OptionsError(f"{path} is already there and holds something else: give --overwrite or another --zip.")
 
 
 def _unpack_one(bundle: zipfile.ZipFile, member: zipfile.ZipInfo, zip_name: str, target: Path) -> Item:
@@ -148,6 +156,14 @@ def _too_large(path: Path, pictures: list[zipfile.ZipInfo]) -> TooLargeError | N
             "does: unpack it yourself and give the folder."
         )
     return None
+
+
+def _names_in(path: Path) -> frozenset[str] | None:
+    try:
+        with zipfile.ZipFile(path) as bundle:
+            return frozenset(bundle.namelist())
+    except (*_DAMAGE, OSError, NotImplementedError):
+        return None
 
 
 def _relative(member: zipfile.ZipInfo) -> PurePosixPath:

@@ -1,0 +1,49 @@
+# Everything runs in .venv, which the first target that needs it makes. PYTHON=python3.11 picks the interpreter.
+VENV := .venv
+BIN := $(VENV)/bin
+CANDIDATES := $(or $(PYTHON),python3 python3.12 python3.11 python3.10)
+FAST := not slow and not gpu and not browser
+
+.PHONY: help run test fast check lint
+.DEFAULT_GOAL := help
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+run: $(VENV)/app-installed  ## install the app and serve it on http://127.0.0.1:7860 (ARGS="--port 8000 ...")
+	$(BIN)/python app.py $(ARGS)
+
+test: fast  ## install what tests need and run all of them: fast, browser, slow
+	$(BIN)/python -m pytest -m "not ($(FAST))"
+
+fast: $(VENV)/dev-installed  ## the tests that take seconds, without a browser
+	$(BIN)/python -m pytest -m "$(FAST)"
+
+check: lint fast  ## ruff, mypy, lint-imports and the fast tests
+
+lint: $(VENV)/dev-installed  ## ruff, mypy, lint-imports
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# Stamps: a second run installs nothing, a changed requirements file installs again.
+$(VENV)/app-installed: requirements.txt | $(BIN)/pip
+	@echo "Installing the app into $(VENV): about 3 minutes and 6 GB, once."
+	$(BIN)/pip install --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(VENV)/dev-installed: requirements-dev.txt requirements.txt | $(BIN)/pip
+	@echo "Installing the app and its tests into $(VENV): about 3 minutes and 6 GB, once."
+	$(BIN)/pip install --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+# pip is the last thing that venv puts in place, so a half-made environment is made again.
+$(BIN)/pip:
+	@for python in $(CANDIDATES); do \
+	    if "$$python" -c 'import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' \
+	        2>/dev/null; then exec "$$python" -m venv $(VENV); fi; \
+	done; \
+	echo "error: no Python 3.10, 3.11 or 3.12 with venv among: $(CANDIDATES)." \
+	    "Install one (Debian, Ubuntu: apt-get install python3 python3-venv) or name it: make PYTHON=/path/to/python3." >&2; \
+	exit 1

@@ -1,0 +1,157 @@
+"""What a command says while it works: a progress bar on a terminal, plain lines elsewhere, JSON lines for programs."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from cartoon.jobs.job import Attempt
+
+
+@dataclass(frozen=True)
+class PhotoEvent:
+    """One photo's outcome; status is done, failed or skipped, `code` the error's, `message` a sentence or null."""
+
+    input: str
+    output: str | None
+    status: str
+    code: str | None
+    message: str | None
+    seconds: float
+    faces: int
+    event: str = "photo"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The end of a run: how many photos came to what; `remaining` were not reached, `ignored` were no pictures."""
+
+    done: int
+    failed: int
+    skipped: int
+    remaining: int
+    ignored: int
+    seconds: float
+    out: str
+    zip: str | None
+    interrupted: bool
+    event: str = "summary"
+
+    def sentence(self) -> str:
+        """The same for a person."""
+        parts = [f"{self.done} drawn"]
+        parts += [f"{count} {word}" for count, word in ((self.skipped, "skipped"), (self.failed, "failed")) if count]
+        parts += [f"{self.remaining} not reached"] if self.remaining else []
+        parts += [f"{self.ignored} other files ignored"] if self.ignored else []
+        return f"{', '.join(parts)} in {self.seconds:.1f} s; results in {self.zip or self.out}"
+
+
+class Reporter(Protocol):
+    """Where a run's news goes."""
+
+    def photo(self, event: PhotoEvent) -> None:
+        """One more photo is settled."""
+        ...
+
+    def summary(self, summary: Summary) -> None:
+        """The run is over."""
+        ...
+
+
+class JsonLines:
+    """One JSON object per line on stdout, and nothing else there."""
+
+    def photo(self, event: PhotoEvent) -> None:
+        """The event as one line."""
+        print(json.dumps(asdict(event)), flush=True)
+
+    def summary(self, summary: Summary) -> None:
+        """The summary as the last line."""
+        print(json.dumps(asdict(summary)), flush=True)
+
+
+class PlainLines:
+    """One line per photo: results on stdout, failures on stderr."""
+
+    def photo(self, event: PhotoEvent) -> None:
+        """The event as one line."""
+        print(line_for(event), file=sys.stderr if event.status == "failed" else sys.stdout, flush=True)
+
+    def summary(self, summary: Summary) -> None:
+        """The summary as the last line."""
+        print(printable(summary.sentence()), flush=True)
+
+
+@contextmanager
+def reporter(total: int, as_json: bool) -> Iterator[Reporter]:
+    """The reporter that fits where stdout leads; the bar is taken down on leaving."""
+    if as_json:
+        yield JsonLines()
+    elif not sys.stdout.isatty():
+        yield PlainLines()
+    else:
+        with _bar(total) as bar:
+            yield bar
+
+
+def event_of(attempt: "Attempt", shown: str) -> PhotoEvent:
+    """An Attempt as an event; `shown` is the input as the user knows it."""
+    error = attempt.error
+    message = str(error) if error else " ".join(attempt.notes) or None
+    if attempt.skipped:
+        message = f"{attempt.output} is already there: give --overwrite to draw it again."
+    return PhotoEvent(
+        input=shown,
+        output=str(attempt.output) if attempt.output else None,
+        status="failed" if error else "skipped" if attempt.skipped else "done",
+        code=error.code if error else None,
+        message=message,
+        seconds=round(attempt.seconds, 4),
+        faces=attempt.faces,
+    )
+
+
+def line_for(event: PhotoEvent) -> str:
+    """An event as one line for a person."""
+    if event.status != "done":
+        return printable(f"{event.status}: {event.message}")
+    faces = "1 face" if event.faces == 1 else f"{event.faces or 'no'} faces"
+    return printable(f"{event.input} -> {event.output}  ({event.seconds:.1f} s, {faces})")
+
+
+def printable(text: str) -> str:
+    """Text that any terminal can take: control characters and bytes that are no UTF-8 in file names are escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def complain(message: str) -> None:
+    """One sentence on stderr."""
+    print(f"error: {printable(message)}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def _bar(total: int) -> Iterator[Reporter]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("drawing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("left"))
+    with Progress(*columns, console=Console(highlight=False)) as progress:
+        task = progress.add_task("drawing", total=total)
+
+        class Bar:
+            """A bar, with failures and the summary as lines above it."""
+
+            def photo(self, event: PhotoEvent) -> None:
+                """One step further; a failure is printed above the bar."""
+                if event.status == "failed":
+                    progress.console.print(line_for(event), markup=False)
+                progress.advance(task)
+
+            def summary(self, summary: Summary) -> None:
+                """The summary as the last line."""
+                progress.console.print(printable(summary.sentence()), markup=False)
+
+        yield Bar()
