@@ -1,0 +1,36 @@
+"""Starts the web app: flags and CARTOON_* variables -> settings -> page and REST on one port."""
+
+import argparse
+import sys
+from typing import get_args
+
+from pydantic import ValidationError
+
+from cartoon.errors import CartoonError
+from cartoon.server import serve
+from cartoon.settings import Settings
+
+
+def main() -> int:
+    """Serves until stopped; 2 for a wrong flag, setting or address."""
+    precisions = get_args(Settings.model_fields["precision"].annotation)
+    parser = argparse.ArgumentParser(description="Turn portraits into cartoons in the browser and over REST.")
+    parser.add_argument("--host", help="address to listen on; 0.0.0.0 for all (default 127.0.0.1)")
+    parser.add_argument("--port", type=int, help="port to listen on (default 7860)")
+    parser.add_argument("--device", help="auto, cpu, cuda or cuda:N (default auto)")
+    parser.add_argument("--precision", choices=precisions, help="number format of the network (default auto)")
+    flags = {name: value for name, value in vars(parser.parse_args()).items() if value is not None}
+    try:
+        serve(Settings(**flags))
+    except ValidationError as error:
+        first = error.errors()[0]
+        print(f"error: setting {first['loc'][0]}: {first['msg']}.", file=sys.stderr)
+        return 2
+    except CartoonError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

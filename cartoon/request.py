@@ -1,0 +1,111 @@
+"""One photo from a web door: its name cleaned, its options checked, the photo drawn to an encoded file."""
+
+import time
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Final, Protocol
+
+import cv2
+
+from cartoon.errors import OptionsError, StyleError
+from cartoon.image import MEDIA_TYPES, Cartoon, Photo, decode, encode, resolve_format
+from cartoon.jobs.runner import Artist
+from cartoon.settings import Options
+from cartoon.styles.registry import StyleCard
+
+NAME_BYTES: Final = 180
+"""UTF-8 bytes kept of a client's file name: leaves room for a style and a suffix in the 255 that file systems take."""
+PREVIEW_QUALITY: Final = 92
+OPTION_NAMES: Final = tuple(field.name for field in fields(Options))
+
+
+class Studio(Artist, Protocol):
+    """What the web doors need of a Cartoonizer: it draws, and says in which styles."""
+
+    @property
+    def styles(self) -> tuple[StyleCard, ...]: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Drawing:
+    """One photo drawn and encoded.
+
+    name: the result's file name. data: its bytes. format: png, jpg or webp.
+    seconds: per step, wall clock, from decoding to encoding, in the steps' order.
+    """
+
+    name: str
+    data: bytes
+    format: str
+    photo: Photo
+    cartoon: Cartoon
+    seconds: dict[str, float]
+
+    @property
+    def media_type(self) -> str:
+        """The MIME type of `data`."""
+        return MEDIA_TYPES[self.format]
+
+
+def clean_name(raw: str | None) -> str:
+    """A client's file name made safe to show and to store: no folders, no invisible characters, not too long.
+
+    "photo" stands in for a name of which nothing is left. The suffix survives the cut.
+    """
+    base = (raw or "").replace("\\", "/").rsplit("/", 1)[-1]
+    # Unicode category C holds control, format (such as right-to-left override), surrogate and unassigned characters.
+    shown = "".join(c for c in base if not unicodedata.category(c).startswith("C")).strip()
+    if not shown.strip(". "):
+        return "photo"
+    stem, dot, suffix = shown.rpartition(".")
+    if not stem or len(suffix) > 10:
+        stem, dot, suffix = shown, "", ""
+    room = NAME_BYTES - len((dot + suffix).encode())
+    return stem.encode()[:room].decode(errors="ignore").rstrip() + dot + suffix
+
+
+def result_name(photo_name: str, style: str, format: str) -> str:
+    """`<stem>-<style>.<suffix>`: what a person finds in the downloads folder."""
+    stem, _, suffix = photo_name.rpartition(".")
+    return f"{stem or suffix}-{style}.{format}"
+
+
+def options_from(asked: Mapping[str, Any], styles: tuple[StyleCard, ...]) -> Options:
+    """Options from a form's fields; an absent or None field takes its default.
+
+    Raises OptionsError for an unknown field or a value out of range, StyleError for a style that is not on offer here
+    (so a web door never opens a style file by path).
+    """
+    unknown = [name for name in asked if name not in OPTION_NAMES]
+    if unknown:
+        raise OptionsError(f"option {clean_name(unknown[0])!r} is not known: use {', '.join(OPTION_NAMES)}.")
+    options = Options(**{name: value for name, value in asked.items() if value is not None})
+    if options.style not in {card.id for card in styles}:
+        names = ", ".join(card.id for card in styles)
+        raise StyleError(f"style {clean_name(options.style)!r} is not known here: use one of {names}.")
+    return options
+
+
+def draw(artist: Artist, data: bytes, name: str, options: Options, max_pixels: int) -> Drawing:
+    """The picture file in `data`, drawn and encoded as the options ask; raises the InputError or ResourceError met."""
+    started = time.perf_counter()
+    photo = decode(data, name, max_pixels)
+    decoded = time.perf_counter()
+    cartoon = artist.draw(photo, options)
+    drawn = time.perf_counter()
+    format = resolve_format(options.format, photo)
+    encoded = encode(cartoon.pixels, cartoon.alpha, format, options.quality)
+    seconds = {"decode": decoded - started, **cartoon.seconds, "encode": time.perf_counter() - drawn}
+    return Drawing(result_name(name, options.style, format), encoded, format, photo, cartoon, seconds)
+
+
+def before_picture(drawing: Drawing) -> bytes:
+    """The photo as a JPEG of exactly the drawing's size, so that the two can be laid over each other."""
+    height, width = drawing.cartoon.pixels.shape[:2]
+    photo = drawing.photo
+    shrinks = width < photo.pixels.shape[1]
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+    pixels = cv2.resize(photo.pixels, (width, height), interpolation=how)
+    alpha = None if photo.alpha is None else cv2.resize(photo.alpha, (width, height), interpolation=how)
+    return encode(pixels, alpha, "jpg", PREVIEW_QUALITY)  # type: ignore[arg-type]

@@ -1,0 +1,241 @@
+"""The page: one photo with a before/after, many photos with progress and a zip. Layout, then wiring."""
+
+import html
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import gradio as gr
+from fastapi import FastAPI
+
+from cartoon.actions import PLAIN_COLOUR, ZIP_LABEL, Actions, cancel, finish, forget
+from cartoon.request import Studio
+from cartoon.settings import EXAGGERATION_RANGE, QUALITY_RANGE, STRENGTH_RANGE, Options, Settings
+from cartoon.styles.registry import StyleCard
+
+SIZES: Final = (512, 768, 1024, 1536, 2048)
+"""Long sides offered, px; the doors without a page take any from 64 to 4096."""
+BATCHES_AT_ONCE: Final = 4
+"""Runs that draw in turns; the Cartoonizer itself draws one picture at a time, so nobody waits for a whole run."""
+SWEEP_SECONDS: Final = (3600, 6 * 3600)
+"""How often uploads are swept, and how old they may get."""
+FORGET_SECONDS: Final = 6 * 3600
+EXAMPLES: Final = Path(__file__).parent.parent / "assets" / "examples"
+CSS_FILE: Final = Path(__file__).parent / "ui.css"
+BACKGROUNDS: Final = (
+    ("Drawn", "drawn"),
+    ("Photo", "photo"),
+    ("Transparent", "transparent"),
+    ("Plain colour", PLAIN_COLOUR),
+)
+FONTS: Final = ("Inter", "Segoe UI", "Roboto", "Helvetica Neue", "Noto Sans", "DejaVu Sans", "sans-serif")
+"""Fonts that machines have: a web font would be fetched from another host."""
+MONO_FONTS: Final = ("Cascadia Mono", "Consolas", "Menlo", "DejaVu Sans Mono", "monospace")
+
+
+class LocalBlocks(gr.Blocks):
+    """Blocks that never fetch a file from an address a caller sends."""
+
+    async def preprocess_data(self, block_fn: Any, inputs: list[Any], *args: Any, **kwargs: Any) -> Any:
+        """Refuses inputs that name a URL in place of an uploaded file; the rest is Gradio's own."""
+        if _names_url(inputs):
+            sentence = "Upload the photo itself: this server fetches nothing from addresses."
+            raise gr.Error(sentence, title="Not drawn", print_exception=False)
+        return await super().preprocess_data(block_fn, inputs, *args, **kwargs)
+
+
+@dataclass(frozen=True, eq=False)
+class OptionFields:
+    """The fields that both tabs have, in the actions' order."""
+
+    style: gr.Radio
+    strength: gr.Slider
+    exaggeration: gr.Slider
+    size: gr.Dropdown
+    background: gr.Radio
+    colour: gr.ColorPicker
+    format: gr.Radio
+    quality: gr.Slider
+
+    @property
+    def all(self) -> list[Any]:
+        """The fields as a list of inputs."""
+        return list(vars(self).values())
+
+
+def build(artist: Studio, settings: Settings, results: Path) -> gr.Blocks:
+    """The whole page, wired; files of results lie under `results`, which must be inside Gradio's cache."""
+    does = Actions(artist, settings, results)
+    page = LocalBlocks(title="Cartoon", analytics_enabled=False, delete_cache=SWEEP_SECONDS, fill_width=True)
+    with page:
+        titles = [card.title.lower() for card in artist.styles]
+        looks = " or ".join(filter(None, (", ".join(titles[:-1]), titles[-1])))
+        tagline = f"Your portraits as {html.escape(looks)}. No photo is passed on to any other service."
+        gr.HTML(f"<h1>Cartoon</h1><p>{tagline}</p>", elem_id="toon-head")
+        with gr.Tabs():
+            with gr.Tab("One photo", id="one"):
+                _one_photo(does)
+            with gr.Tab("Many photos", id="many"):
+                _many_photos(does)
+        _endpoints(does)
+    return page
+
+
+def _option_fields(styles: tuple[StyleCard, ...]) -> OptionFields:
+    given = Options()
+    chosen = given.style if given.style in {card.id for card in styles} else styles[0].id
+    style = gr.Radio([(card.title, card.id) for card in styles], value=chosen, label="Style")
+    strength = gr.Slider(*STRENGTH_RANGE, value=given.strength, step=0.05, label="Strength")
+    exaggeration = gr.Slider(*EXAGGERATION_RANGE, value=given.exaggeration, step=0.05, label="Exaggeration")
+    background = gr.Radio(list(BACKGROUNDS), value=given.background, label="Background")
+    colour = gr.ColorPicker("#7cc6fe", label="Background colour", visible=False)
+    with gr.Accordion("Size and file", open=False):
+        sizes = [*((f"{side} px", side) for side in SIZES), ("Original", "original")]
+        size = gr.Dropdown(sizes, value=given.size, label="Size (long side)")
+        format = gr.Radio([("PNG", "png"), ("JPEG", "jpg"), ("WebP", "webp")], value=given.format, label="Format")
+        quality = gr.Slider(*QUALITY_RANGE, value=given.quality, step=1, label="Quality (JPEG and WebP)")
+    background.change(
+        lambda choice: gr.ColorPicker(visible=choice == PLAIN_COLOUR),
+        background,
+        colour,
+        queue=False,
+        show_progress="hidden",
+        api_visibility="private",
+    )
+    return OptionFields(style, strength, exaggeration, size, background, colour, format, quality)
+
+
+def _one_photo(does: Actions) -> None:
+    with gr.Row():
+        with gr.Column(scale=2, min_width=320):
+            photo = gr.Image(
+                sources=["upload", "webcam", "clipboard"], type="filepath", image_mode=None, label="Photo", height=320
+            )
+            options = _option_fields(does.artist.styles)
+            go = gr.Button("Cartoonize", variant="primary", size="lg")
+        with gr.Column(scale=3, min_width=320):
+            slider = gr.ImageSlider(
+                label="Before and after", show_label=False, format="png", interactive=False, max_height=720
+            )
+            status = gr.Markdown(elem_id="toon-status")
+            download = gr.DownloadButton("Download", interactive=False)
+    examples = sorted(EXAMPLES.glob("*.jpg"))
+    if examples:
+        gr.Examples([str(path) for path in examples], photo, label="Examples", api_visibility="private")
+    go.click(
+        does.draw_one,
+        [photo, *options.all],
+        [slider, download, status],
+        preprocess=False,
+        concurrency_id="drawing",
+        concurrency_limit=1,
+        api_visibility="private",
+    )
+
+
+def _many_photos(does: Actions) -> None:
+    run = gr.State(None, time_to_live=FORGET_SECONDS, delete_callback=forget)
+    with gr.Row():
+        with gr.Column(scale=2, min_width=320):
+            photos = gr.File(file_count="multiple", label="Photos", height=220)
+            options = _option_fields(does.artist.styles)
+            with gr.Row():
+                start = gr.Button("Start", variant="primary", size="lg")
+                stop = gr.Button("Cancel", size="lg", interactive=False)
+        with gr.Column(scale=3, min_width=320):
+            progress = gr.HTML(elem_id="toon-run")
+            download = gr.DownloadButton(ZIP_LABEL, interactive=False)
+            failures = gr.HTML()
+            gallery = gr.Gallery(
+                label="Drawn",
+                show_label=False,
+                object_fit="contain",
+                buttons=["fullscreen"],
+                interactive=False,
+                elem_id="toon-gallery",
+            )
+    start.click(
+        does.begin,
+        run,
+        [run, start, stop, progress, gallery, failures, download],
+        queue=False,
+        show_progress="hidden",
+        api_visibility="private",
+    ).then(
+        does.draw_batch,
+        [run, photos, *options.all],
+        [progress, gallery, failures, download],
+        preprocess=False,
+        show_progress="hidden",
+        concurrency_id="batch",
+        concurrency_limit=BATCHES_AT_ONCE,
+        api_visibility="private",
+    ).then(finish, None, [start, stop], queue=False, show_progress="hidden", api_visibility="private")
+    stop.click(cancel, run, stop, queue=False, show_progress="hidden", api_visibility="private")
+
+
+def _endpoints(does: Actions) -> None:
+    """The two calls for gradio_client, with plain parameters and defaults apart from the page's fields."""
+    given = Options()
+    with gr.Column(visible=False):
+        image = gr.Image(type="filepath", image_mode=None, label="image")
+        files = gr.File(file_count="multiple", label="files")
+        asked = [
+            gr.Textbox(given.style, label="style"),
+            gr.Number(given.strength, label="strength"),
+            gr.Number(given.exaggeration, label="exaggeration"),
+            gr.Textbox(str(given.size), label='size: long side in px, or "original"'),
+            gr.Textbox(given.background, label="background: drawn, photo, transparent or #RRGGBB"),
+            gr.Textbox(given.format, label="format: png, jpg, webp or keep"),
+            gr.Number(given.quality, label="quality"),
+        ]
+        drawn, status = gr.File(label="picture"), gr.Textbox(label="status")
+        archive, pictures, report = gr.File(label="zip"), gr.Gallery(label="pictures"), gr.JSON(label="report")
+        one, many = gr.Button(), gr.Button()
+    one.click(
+        does.cartoonize,
+        [image, *asked],
+        [drawn, status],
+        preprocess=False,
+        concurrency_id="drawing",
+        concurrency_limit=1,
+        api_name="cartoonize",
+    )
+    many.click(
+        does.cartoonize_batch,
+        [files, *asked],
+        [archive, pictures, report],
+        preprocess=False,
+        concurrency_id="batch",
+        concurrency_limit=BATCHES_AT_ONCE,
+        api_name="cartoonize_batch",
+    )
+
+
+def mount(app: FastAPI, artist: Studio, settings: Settings, cache: Path) -> None:
+    """Mounts the page at `/` of `app`; `cache` is the folder that Gradio was told to keep files in."""
+    page = build(artist, settings, cache / "results")
+    page.queue(max_size=settings.max_queue, api_open=False)
+    theme = gr.themes.Soft(primary_hue="violet", secondary_hue="violet", font=FONTS, font_mono=MONO_FONTS)
+    gr.mount_gradio_app(
+        app,
+        page,
+        path="/",
+        max_file_size=f"{settings.max_upload_mb}mb",
+        show_error=False,
+        run_history=False,
+        enable_monitoring=False,
+        ssr_mode=False,
+        pwa=False,
+        mcp_server=False,
+        footer_links=["api"],
+        theme=theme,
+        css_paths=[CSS_FILE],
+    )
+
+
+def _names_url(value: Any) -> bool:
+    if isinstance(value, dict):
+        path = value.get("path")
+        return (isinstance(path, str) and "://" in path) or any(_names_url(part) for part in value.values())
+    return isinstance(value, list) and any(_names_url(part) for part in value)
