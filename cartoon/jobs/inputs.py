@@ -6,18 +6,15 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Final, Literal
 
+from cartoon import sniff
 from cartoon.errors import InputError, OptionsError, UnreadableError
-from cartoon.image import SUFFIXES
+from cartoon.image import SUFFIXES, OutputFormat
 from cartoon.jobs.archive import kind_of, unpack
 from cartoon.jobs.job import Item
 from cartoon.settings import Format, Options
 
 log = logging.getLogger(__name__)
-
-_MAGIC_BYTES: Final = 12
-"""Enough of a file's beginning to tell PNG, JPEG and WEBP apart."""
 
 
 @dataclass(frozen=True)
@@ -66,18 +63,16 @@ def find(inputs: Sequence[Path], unpack_to: Path | None = None, out: Path | None
     return Found(tuple(_each_once(items)), ignored)
 
 
-def output_format(item: Item, asked: Format) -> Literal["png", "jpg", "webp"]:
+def output_format(item: Item, asked: Format) -> OutputFormat:
     """The format an item is written in: the one asked for, or for "keep" its own, told by its first bytes."""
     if asked != "keep":
         return asked
     try:
         with item.source.open("rb") as stream:
-            start = stream.read(_MAGIC_BYTES)
-    except OSError:
+            kind = sniff.kind_of(stream.read(sniff.HEAD_BYTES), item.name)
+    except (OSError, InputError):
         return "png"  # the item will fail when it is read, with a sentence that says why
-    if start.startswith(b"\xff\xd8\xff"):
-        return "jpg"
-    return "webp" if start.startswith(b"RIFF") and start[8:12] == b"WEBP" else "png"
+    return "jpg" if kind == "JPEG" else "webp" if kind == "WEBP" else "png"
 
 
 def output_paths(items: Sequence[Item], options: Options, out: Path) -> list[Path]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from cartoon.errors import CartoonError, ResourceError
-from cartoon.image import Cartoon, Photo, encode, read, write_atomically
+from cartoon.image import MAX_PIXELS, Cartoon, Photo, encode, read, write_atomically
 from cartoon.jobs.inputs import output_format, output_paths
 from cartoon.jobs.job import Attempt, Item
 from cartoon.settings import Options
@@ -19,7 +19,6 @@ log = logging.getLogger(__name__)
 
 LOOK_AHEAD: Final = 2
 """Photos decoded ahead of the one being drawn: enough to hide decoding, few enough for memory (300 MB each at most)."""
-MAX_PIXELS: Final = 100_000_000
 
 
 class Artist(Protocol):
