@@ -195,6 +195,7 @@ def main() -> None:
     plan = Plan(
         a.pairs, a.faces, a.out, a.work, styles, a.time_limit * 60, a.batch, a.variants, a.rate, a.seed, a.device, a.holdout
     )
+    torch.set_num_threads(os.cpu_count() or 1)  # torch's default leaves hyper-threads out; here they help
     plan.work.mkdir(parents=True, exist_ok=True)
     with np.load(plan.faces) as known:
         names = [k.removesuffix(".person") for k in known.files if k.endswith(".person")]

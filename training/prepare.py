@@ -9,8 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from cartoon.image import read
+from cartoon.portrait.compose import to_uint8
 from cartoon.portrait.faces import MediaPipeDetector
-from cartoon.portrait.person import PersonMatte
+from cartoon.portrait.guide import smoothstep
+from cartoon.portrait.person import PersonMask
+from cartoon.portrait.pipeline import MATTE_EDGE
 
 
 def main() -> None:
@@ -19,7 +22,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     a = parser.parse_args()
-    detector, person = MediaPipeDetector(), PersonMatte()
+    detector, person = MediaPipeDetector(), PersonMask()
     found: dict[str, np.ndarray] = {}
     for path in sorted(a.pairs.glob("*.photo.jpg")):
         name = path.name.removesuffix(".photo.jpg")
@@ -30,7 +33,7 @@ def main() -> None:
             continue
         largest = max(faces, key=lambda f: f.box[2] - f.box[0])
         found[f"{name}.landmarks"] = largest.landmarks
-        found[f"{name}.person"] = np.clip(person.matte(pixels, faces) * 255 + 0.5, 0, 255).astype(np.uint8)
+        found[f"{name}.person"] = to_uint8(smoothstep(person.matte(pixels, faces), *MATTE_EDGE))
     a.out.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(a.out, **found)
     print(f"{len(found) // 2} pairs -> {a.out}")

@@ -20,8 +20,8 @@ from cartoon.image import Alpha, Cartoon, Face, Photo, Pixels
 from cartoon.portrait import compose
 from cartoon.portrait.align import Crop, align, warp
 from cartoon.portrait.faces import Detector, MediaPipeDetector
-from cartoon.portrait.guide import Plane, Points, draw_guide
-from cartoon.portrait.person import PersonMatte
+from cartoon.portrait.guide import Plane, Points, draw_guide, smoothstep
+from cartoon.portrait.person import PersonMask
 from cartoon.settings import Options, Size
 from cartoon.styles.network import Canvas, Drawn, StyleNet
 from cartoon.styles.registry import StyleCard, available, find
@@ -32,6 +32,9 @@ LARGEST_DRAWN: Final = 2048
 """Long side, px, of the largest picture drawn in one piece; above it the drawing is enlarged, and says so."""
 BATCH_PHOTOS: Final = 8
 """Photos prepared together: bounds memory however long the batch is."""
+
+MATTE_EDGE: Final = (0.15, 0.85)
+"""The mask is steepened between these, as it was for training."""
 
 Matte = Callable[[Pixels, Sequence[Face]], Plane]
 
@@ -54,7 +57,7 @@ class Cartoonizer:
         """
         cards = available()
         toon = cls(
-            StyleNet(cards[0].path, cards[0].sha256, device, precision), cards, MediaPipeDetector(), PersonMatte().matte
+            StyleNet(cards[0].path, cards[0].sha256, device, precision), cards, MediaPipeDetector(), PersonMask().matte
         )
         log.info("device %s, precision %s, model %s", toon.device, toon.precision, toon.model)
         return toon
@@ -108,7 +111,7 @@ class Cartoonizer:
         with sketch.timed("detect"):
             sketch.faces = self._detector.detect(photo.pixels)
         with sketch.timed("matte"):
-            person = self._matte(photo.pixels, sketch.faces)
+            person = smoothstep(self._matte(photo.pixels, sketch.faces), *MATTE_EDGE)
         with sketch.timed("warp"):
             pixels, person = resize(photo.pixels, sketch.shape), resize(person, sketch.shape)
             scale = np.float32(sketch.shape[::-1]) / np.float32(photo.pixels.shape[1::-1])

@@ -1,5 +1,6 @@
 """One loaded network on one device, called with pictures of any size."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,8 @@ class StyleNet:
         weights = load_weights(path, sha256)
         self.styles = weights.styles
         self.device = pick_device(device)
+        if self.device.type == "cpu":
+            torch.set_num_threads(os.cpu_count() or 1)  # torch's default leaves hyper-threads out; here they help
         self.precision: Precision = pick_precision(self.device, precision)
         self._dtype = _DTYPES[self.precision]
         net = CartoonNet(weights.config)
