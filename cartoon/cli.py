@@ -2,9 +2,6 @@
 
 # Nothing heavy is imported up here, so that --help answers at once; tests/test_architecture.py holds this.
 import json
-import logging
-import signal
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -12,23 +9,19 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from cartoon import __version__
-from cartoon.console import Summary, complain, event_of, reporter
-from cartoon.errors import CartoonError, InputError, OptionsError, StyleError
+from cartoon.console import DONE, FAILED, Summary, event_of, exit_codes, reporter
+from cartoon.errors import CartoonError, OptionsError
 
 if TYPE_CHECKING:
     from cartoon.jobs.inputs import Found
     from cartoon.jobs.job import Item
     from cartoon.jobs.runner import Artist
     from cartoon.settings import Format, Options, Settings, Size
-
-DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
-"""Exit codes."""
 
 app = typer.Typer(
     help="Turn portraits into cartoons.",
@@ -53,14 +46,20 @@ class Order:
     as_json: bool
 
 
-@app.callback()
-def main(
-    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.", is_eager=True)] = False,
-) -> None:
-    """Turn portraits into cartoons."""
-    if version:
+def show_version(asked: bool) -> None:
+    """Print the version and exit, when asked to."""
+    if asked:
         print(f"cartoon {__version__}")
         raise typer.Exit(DONE)
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Turn portraits into cartoons."""
 
 
 # The defaults below repeat those of Options, which is too slow to import for --help; tests/test_cli.py compares them.
@@ -88,7 +87,7 @@ def run(
     """
     load: Callable[[str, str], Artist] = context.obj or _load_cartoonizer
     order = Order(tuple(inputs), out, zip, overwrite, as_json)
-    with _exit_codes():
+    with exit_codes():
         from cartoon.settings import Options
 
         options = Options(
@@ -107,7 +106,7 @@ def run(
 @app.command()
 def styles(as_json: AsJson = False) -> None:
     """List the styles: id, title, licence, origin."""
-    with _exit_codes():
+    with exit_codes():
         from cartoon.styles.registry import available
 
         rows = [(card.id, card.title, card.licence, card.origin) for card in available()]
@@ -129,7 +128,7 @@ def serve(
     precision: Annotated[str | None, typer.Option(help="auto, fp32, bf16 or fp16.", show_default="auto")] = None,
 ) -> None:
     """Serve the page and REST on one port, like `python app.py`."""
-    with _exit_codes():
+    with exit_codes():
         settings = _settings(host=host, port=port, device=device, precision=precision)
         from cartoon.server import serve as serve_forever
 
@@ -245,27 +244,3 @@ def _folder(out: Path) -> Iterator[None]:
             with suppress(OSError):  # not empty: then it stays
                 out.rmdir()
         raise
-
-
-@contextmanager
-def _exit_codes() -> Iterator[None]:
-    """Turns errors into one sentence on stderr and the exit code; SIGTERM counts as Ctrl-C."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    before = signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        yield
-    except (OptionsError, StyleError, InputError) as error:
-        complain(str(error))
-        raise typer.Exit(USAGE) from error
-    except CartoonError as error:
-        complain(str(error))
-        raise typer.Exit(FAILED) from error
-    except KeyboardInterrupt as stop:
-        print("interrupted: run the same command again to go on where it stopped.", file=sys.stderr, flush=True)
-        raise typer.Exit(INTERRUPTED) from stop
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _interrupt(signum: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

@@ -1,14 +1,24 @@
-"""What a command says while it works: a progress bar on a terminal, plain lines elsewhere, JSON lines for programs."""
+"""What a command says: a progress bar on a terminal, plain lines elsewhere, JSON lines for programs; and exit codes."""
 
 import json
+import logging
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from types import FrameType
 from typing import TYPE_CHECKING, Protocol
+
+import typer
+
+from cartoon.errors import CartoonError, InputError, OptionsError, StyleError
 
 if TYPE_CHECKING:
     from cartoon.jobs.job import Attempt
+
+DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+"""Exit codes."""
 
 
 @dataclass(frozen=True)
@@ -127,9 +137,24 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def complain(message: str) -> None:
-    """One sentence on stderr."""
-    print(f"error: {printable(message)}", file=sys.stderr, flush=True)
+@contextmanager
+def exit_codes() -> Iterator[None]:
+    """Turns errors into one sentence on stderr and typer's exit; SIGTERM counts as Ctrl-C."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    except (OptionsError, StyleError, InputError) as error:
+        print(f"error: {printable(str(error))}", file=sys.stderr, flush=True)
+        raise typer.Exit(USAGE) from error
+    except CartoonError as error:
+        print(f"error: {printable(str(error))}", file=sys.stderr, flush=True)
+        raise typer.Exit(FAILED) from error
+    except KeyboardInterrupt as stop:
+        print("interrupted: run the same command again to go on where it stopped.", file=sys.stderr, flush=True)
+        raise typer.Exit(INTERRUPTED) from stop
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
@@ -155,3 +180,7 @@ def _bar(total: int) -> Iterator[Reporter]:
                 progress.console.print(printable(summary.sentence()), markup=False)
 
         yield Bar()
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
