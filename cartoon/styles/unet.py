@@ -54,7 +54,7 @@ class CartoonNet(nn.Module):
     strength (B,) 0.1..1. H and W are multiples of 16. Returns Layers in float32.
     """
 
-    def __init__(self, config: NetConfig = NetConfig()) -> None:  # noqa: B008 - frozen
+    def __init__(self, config: NetConfig = NetConfig()) -> None:
         super().__init__()
         self.config = config
         w, c = config.widths, config.condition_width

@@ -36,7 +36,7 @@ def load_weights(path: Path, sha256: str | None) -> Weights:
 
     Raises StyleError when the file is missing, altered or not one of ours.
     """
-    from safetensors import SafetensorError, safe_open  # noqa: PLC0415 - keeps `--help` light
+    from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
         raise StyleError(f"{path.name} is missing from {path.parent}: restore it from the repository's assets folder.")
