@@ -24,10 +24,12 @@ CROP: Final = (2.4, 1.9, 3.3)
 """The crop around a small face, in face widths from its centre: to each side, up, down (hair and shoulders)."""
 FEATHER: Final = 0.6
 """Over this many face widths a crop's mask fades out towards sides that are not the picture's."""
-RADIUS: Final = 0.09
-"""Radius of the guided filter in face widths: about the reach of loose hair."""
-EPSILON: Final = 3e-4
-"""The guided filter's epsilon: contrasts above its root, 1.7 % of the range, count as edges."""
+EDGE: Final = (0.3, 0.7)
+"""The network's answers between these are its edge; less and more are taken for none and all of a person."""
+RADIUS: Final = 0.04
+"""Radius of the guided filter in face widths: the reach of loose hair. At 0.09 heads glow on flat walls."""
+EPSILON: Final = 1e-5
+"""The guided filter's epsilon: contrasts above its root, 0.3 % of the range, count as edges."""
 
 
 class PersonMask:
@@ -76,10 +78,11 @@ class PersonMask:
         square = cv2.resize(part, (NETWORK_SIDE, NETWORK_SIDE), interpolation=reduce)
         coarse = self._graph.process(np.ascontiguousarray(square)).segmentation_mask
         mask = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
-        # At least two of the network's own pixels, else its staircase stays.
-        radius = max(2, round(RADIUS * face_width), round(2 * max(height, width) / NETWORK_SIDE))
+        edge = np.clip((mask - EDGE[0]) / (EDGE[1] - EDGE[0]), 0, 1).astype(np.float32)
+        # At least one and a half of the network's own pixels, else its staircase stays.
+        radius = max(2, round(RADIUS * face_width), round(1.5 * max(height, width) / NETWORK_SIDE))
         guide = part.astype(np.float32) / 255
-        refined = cv2.ximgproc.guidedFilter(guide, mask.astype(np.float32), radius, EPSILON)
+        refined = cv2.ximgproc.guidedFilter(guide, edge, radius, EPSILON)
         return np.clip(refined, 0, 1).astype(np.float32, copy=False)
 
     def _add_closer_look(self, mask: Mask, picture: Pixels, box: NDArray[np.float32], face_width: float) -> None:

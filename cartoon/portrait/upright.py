@@ -29,7 +29,7 @@ class AlignedCrop:
 
     def to_crop(self, points: Array) -> Array:
         """Points (N, 2) of the picture in the crop's coordinates, px."""
-        return (points @ self.matrix[:, :2].T + self.matrix[:, 2]).astype(np.float32)
+        return np.asarray(points @ self.matrix[:, :2].T + self.matrix[:, 2], dtype=np.float32)
 
 
 def reduced(picture: Pixels, longest: int) -> Pixels:
