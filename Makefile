@@ -4,7 +4,9 @@ BIN := $(VENV)/bin
 CANDIDATES := $(or $(PYTHON),python3 python3.12 python3.11 python3.10)
 FAST := not slow and not gpu and not browser
 
-.PHONY: help run test fast check lint
+PAIRS ?= $(or $(CARTOON_SHARED),../shared)/data/pairs
+
+.PHONY: help run demo test fast check lint train
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -12,6 +14,9 @@ help:  ## list the targets
 
 run: $(VENV)/app-installed  ## install the app and serve it on http://127.0.0.1:7860 (ARGS="--port 8000 ...")
 	$(BIN)/python app.py $(ARGS)
+
+demo: $(VENV)/app-installed  ## draw the example portraits in every style into one sheet
+	$(BIN)/python -m benchmarks.demo $(ARGS)
 
 test: fast  ## install what tests need and run all of them: fast, browser, slow
 	$(BIN)/python -m pytest -m "not ($(FAST))"
@@ -25,7 +30,13 @@ lint: $(VENV)/dev-installed  ## ruff, mypy, lint-imports
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
+
+train: $(VENV)/app-installed runs/faces.npz  ## distil the network from PAIRS, NAME.photo.jpg and NAME.STYLE.jpg; resumes
+	$(BIN)/python -m training.distil --pairs $(PAIRS) --faces runs/faces.npz --out runs/cartoon.safetensors $(ARGS)
+
+runs/faces.npz: | $(VENV)/app-installed
+	$(BIN)/python -m training.prepare --pairs $(PAIRS) --out $@
 
 # Stamps: a second run installs nothing, a changed requirements file installs again.
 $(VENV)/app-installed: requirements.txt | $(BIN)/pip

@@ -66,7 +66,7 @@ def main(
 @app.command()
 def run(
     context: typer.Context,
-    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Pictures, folders of pictures, or zips.")],
+    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT", help="Pictures, folders of pictures, or zips.")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT", help="Folder for the results.")],
     style: Annotated[str, typer.Option(help="A style's id, as `styles` lists them.")] = "anime",
     strength: Annotated[float, typer.Option(help="0.1 (almost the photo) to 1.0 (all drawing).")] = 0.7,

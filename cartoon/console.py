@@ -141,6 +141,7 @@ def printable(text: str) -> str:
 def exit_codes() -> Iterator[None]:
     """Turns errors into one sentence on stderr and typer's exit; SIGTERM counts as Ctrl-C."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("cartoon").setLevel(logging.INFO)  # device, precision and model, once
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         yield
