@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 import cv2
 
-from cartoon.errors import CartoonError
+from cartoon.errors import CartoonError, ResourceError
 from cartoon.image import encode, read, write_atomically
 from cartoon.jobs.archive import write_zip
 from cartoon.jobs.job import Attempt, Item
@@ -143,7 +143,11 @@ def _after(now: Progress, attempt: Attempt, previews: Path, elapsed: float) -> P
         failure = Failure(attempt.item.name, attempt.error.code, str(attempt.error))
         return replace(now, failures=(*now.failures, failure))
     assert attempt.output is not None
-    picture = Picture(attempt.item.name, attempt.output, _preview(attempt.output, previews))
+    try:
+        preview = _preview(attempt.output, previews)
+    except ResourceError:  # the disk is full: the picture itself is there to show
+        preview = attempt.output
+    picture = Picture(attempt.item.name, attempt.output, preview)
     return replace(now, pictures=(*now.pictures, picture))
 
 

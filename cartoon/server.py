@@ -74,7 +74,6 @@ def serve(settings: Settings) -> None:
         from cartoon.portrait.pipeline import Cartoonizer
 
         artist = Cartoonizer.load(settings.device, settings.precision)
-        _log.info("device %s, precision %s, model %s", artist.device, artist.precision, artist.model)
         # No access log: the page's addresses hold the names of people's files.
         config = uvicorn.Config(
             create_app(artist, settings), access_log=False, timeout_graceful_shutdown=GRACE_SECONDS, log_level="warning"
