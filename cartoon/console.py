@@ -21,10 +21,11 @@ DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 """Exit codes."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PhotoEvent:
     """One photo's outcome; status is done, failed or skipped, `code` the error's, `message` a sentence or null."""
 
+    event: str = "photo"
     input: str
     output: str | None
     status: str
@@ -32,13 +33,13 @@ class PhotoEvent:
     message: str | None
     seconds: float
     faces: int
-    event: str = "photo"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Summary:
     """The end of a run: how many photos came to what; `remaining` were not reached, `ignored` were no pictures."""
 
+    event: str = "summary"
     done: int
     failed: int
     skipped: int
@@ -48,7 +49,6 @@ class Summary:
     out: str
     zip: str | None
     interrupted: bool
-    event: str = "summary"
 
     def sentence(self) -> str:
         """The same for a person."""
