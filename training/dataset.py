@@ -78,7 +78,10 @@ def line_layer(drawing: NDArray[np.uint8], width: float) -> NDArray[np.uint8]:
 
 
 def make_variant(
-    pictures: list[NDArray[np.uint8]], landmarks: NDArray[np.float32], person: NDArray[np.uint8], rng: np.random.Generator
+    pictures: list[NDArray[np.uint8]],
+    landmarks: NDArray[np.float32],
+    person: NDArray[np.uint8],
+    rng: np.random.Generator,
 ) -> Variant:
     """One random scale, roll, mirror, exposure and JPEG quality of a pair."""
     scale = float(np.exp(rng.uniform(*np.log(SCALES))))

@@ -1,7 +1,7 @@
-"""Teach the network to draw what the teacher drew: `python -m training.distil --pairs DIR --faces faces.npz --out FILE`.
+"""Teach the network what the teacher drew: `python -m training.distil --pairs DIR --faces faces.npz --out FILE`.
 
-Resumable: the same command goes on from the last checkpoint. `--time-limit` fits the learning-rate schedule to a wall-clock
-window, so the result is the best that window allows; stop it at any moment, at most a minute is lost.
+Resumable: the same command goes on from the last checkpoint. `--time-limit` fits the learning-rate schedule to a
+wall-clock window, so the result is the best that window allows; stopped at any moment, at most a minute is lost.
 """
 
 import argparse
@@ -137,7 +137,9 @@ class Run:
                     table.writerow([self.step, round(self.spent_s, 1), *values.values()])
                     file.flush()
                     if self.step % 200 == 0:
-                        log.info("step %d, %.0f s, %d skipped: %s", self.step, self.spent_s, self.skipped, json.dumps(values))
+                        log.info(
+                            "step %d, %.0f s, %d skipped: %s", self.step, self.spent_s, self.skipped, json.dumps(values)
+                        )
                 if time.monotonic() - saved > SAVE_EVERY_S:
                     self.save()
                     saved = time.monotonic()
@@ -193,7 +195,18 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     styles = tuple(a.styles.split(","))
     plan = Plan(
-        a.pairs, a.faces, a.out, a.work, styles, a.time_limit * 60, a.batch, a.variants, a.rate, a.seed, a.device, a.holdout
+        a.pairs,
+        a.faces,
+        a.out,
+        a.work,
+        styles,
+        a.time_limit * 60,
+        a.batch,
+        a.variants,
+        a.rate,
+        a.seed,
+        a.device,
+        a.holdout,
     )
     torch.set_num_threads(os.cpu_count() or 1)  # torch's default leaves hyper-threads out; here they help
     plan.work.mkdir(parents=True, exist_ok=True)

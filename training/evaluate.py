@@ -2,8 +2,8 @@
 
     python -m training.evaluate --pairs DIR --faces faces.npz --weights FILE --work runs/distil [--sheet sheet.png]
 
-Prints a Markdown table and, with --sheet, writes a contact sheet (photo, teacher, network). The held-out names come from the
-plan.json that training wrote.
+Prints a Markdown table and, with --sheet, writes a contact sheet (photo, teacher, network). The held-out names
+come from the plan.json that training wrote.
 """
 
 import argparse
@@ -48,7 +48,8 @@ def main() -> None:
     net = StyleNet(a.weights, None, "auto", a.precision)
     names = json.loads((a.work / "plan.json").read_text())["held_out"]
     print(f"{len(names)} unseen people, {net.device}, {net.precision}\n")
-    print("| style | PSNR dB | photo itself dB | eyes and mouth dB | edges, eyes and mouth | edges, face |\n|---|---|---|---|---|---|")
+    print("| style | PSNR dB | photo itself dB | eyes and mouth dB | edges, eyes and mouth | edges, face |")
+    print("|---|---|---|---|---|---|")
     rows: list[list[NDArray[np.uint8]]] = [[] for _ in names]
     with np.load(a.faces) as known:
         for slot, style in enumerate(net.styles):
@@ -58,7 +59,7 @@ def main() -> None:
                 person = known[f"{name}.person"].astype(np.float32) / 255
                 guide = draw_guide(photo, person, [known[f"{name}.landmarks"]])
                 drawn = net.draw([Canvas(photo, guide, slot, 1.0)])[0]
-                ours = to_uint8(flatten(drawn.stack, "drawn", photo)[0])
+                ours = to_uint8(flatten(drawn.stack))
                 features = cv2.dilate(guide[EYES_AND_MOUTH].max(0), np.ones((7, 7), np.uint8)) > 32
                 face = (guide[CHANNELS.index("oval")] > 128) & ~features
                 figures.append(

@@ -38,7 +38,9 @@ def main() -> None:
     os.replace(partial, target)
     digest = sha256_of(target)
     cards = [
-        StyleCard(style, TITLES.get(style, style), target.name, digest, LICENCE, ORIGIN, MULTIPLE, slot, EXAGGERATION[style])
+        StyleCard(
+            style, TITLES.get(style, style), target.name, digest, LICENCE, ORIGIN, MULTIPLE, slot, EXAGGERATION[style]
+        )
         for slot, style in enumerate(weights.styles)
     ]
     (ASSETS / "styles.json").write_text(json.dumps([asdict(c) for c in cards], indent=1) + "\n", encoding="utf-8")

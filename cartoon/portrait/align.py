@@ -88,7 +88,7 @@ class Crop:
 
 
 def align(pixels: Pixels, person: Plane, landmarks: Points) -> Crop:
-    """Cut out one face, rolled upright, at the smallest network size that does not shrink it (or the largest there is)."""
+    """Cut out one face, rolled upright, at the smallest network size that does not shrink it, or the largest."""
     fw = face_width(landmarks)
     side = CROP_WIDTHS * fw
     target = next((s for s in CROP_SIDES if s >= side), CROP_SIDES[-1])
@@ -96,12 +96,12 @@ def align(pixels: Pixels, person: Plane, landmarks: Points) -> Crop:
     across = landmarks[454] - landmarks[234]
     roll = float(np.degrees(np.arctan2(across[1], across[0])))
     centre = landmarks[OVAL].mean(0)
-    matrix = cv2.getRotationMatrix2D((float(centre[0]), float(centre[1])), roll, scale)
+    matrix = np.asarray(cv2.getRotationMatrix2D((float(centre[0]), float(centre[1])), roll, scale), np.float64)
     matrix[:, 2] += target / 2 - centre
     source, shrink = pixels, scale < 0.75
     if shrink:  # cubic sampling alone would alias
-        source = cv2.GaussianBlur(pixels, (0, 0), 0.4 / scale)
+        source = np.asarray(cv2.GaussianBlur(pixels, (0, 0), 0.4 / scale), np.uint8)
     cut = cv2.warpAffine(source, matrix, (target, target), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
     mask = cv2.warpAffine(person, matrix, (target, target), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
     points = (landmarks @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
-    return Crop(cut, mask, points, matrix)
+    return Crop(np.asarray(cut, np.uint8), np.asarray(mask, np.float32), points, matrix)

@@ -5,7 +5,7 @@ A stack of layers is float32 (8, H, W), 0..1: foreground RGB, background RGB, al
 """
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import cv2
 import numpy as np
@@ -33,7 +33,6 @@ def paste(stack: Stack, drawn: Stack, crop: Crop, landmarks: Points) -> None:
     stack: (8, H, W). drawn: (8, S, S), the crop's layers. landmarks: the face's, px in the whole picture.
     """
     height, width = stack.shape[1:]
-    fw = face_width(landmarks)
     low, high = landmarks[OVAL].min(0), landmarks[OVAL].max(0)
     centre, reach = (low + high) / 2, (high - low) / 2
     x0, y0 = np.clip(np.floor(centre - 1.5 * reach - 2), 0, [width - 1, height - 1]).astype(int)
@@ -46,7 +45,7 @@ def paste(stack: Stack, drawn: Stack, crop: Crop, landmarks: Points) -> None:
     planes = np.ascontiguousarray(drawn.transpose(1, 2, 0))
     scale = float(np.hypot(crop.matrix[0, 0], crop.matrix[1, 0]))
     if scale > 1.3:  # the crop is shrunk on its way back: smooth first, or thin lines alias
-        planes = cv2.GaussianBlur(planes, (0, 0), 0.4 * scale)
+        planes = np.asarray(cv2.GaussianBlur(planes, (0, 0), 0.4 * scale), np.float32)
     flags = cv2.WARP_INVERSE_MAP | (cv2.INTER_LINEAR if scale > 1.3 else cv2.INTER_CUBIC)
     size = (int(x1 - x0), int(y1 - y0))
     back = np.concatenate(  # OpenCV warps at most four channels at a time
@@ -60,32 +59,40 @@ def paste(stack: Stack, drawn: Stack, crop: Crop, landmarks: Points) -> None:
     region += mask * (np.clip(back, 0, 1) - region)
 
 
-def flatten(stack: Stack, background: str, photo: Pixels) -> tuple[Picture, Plane | None]:
-    """One picture from the layers, on the background asked for; returns it and its alpha (None when opaque).
-
-    background: "drawn", "photo", "transparent" or "#RRGGBB". photo: uint8 (H, W, 3), the warped photo.
-    """
+def flatten(stack: Stack) -> Picture:
+    """The opaque drawn picture: background, then the person, then the lines multiplied over both."""
     foreground, behind = stack[:3].transpose(1, 2, 0), stack[3:6].transpose(1, 2, 0)
     alpha, ink = stack[6][..., None], 1 - stack[7][..., None]
+    return np.asarray((behind + alpha * (foreground - behind)) * ink, np.float32)
+
+
+def replace_background(picture: Picture, stack: Stack, background: str, photo: Pixels) -> tuple[Picture, Plane | None]:
+    """Put the person of a flattened picture on another background; returns it and its alpha (None when opaque).
+
+    picture: what `flatten` made of `stack`, colours corrected since. background: "drawn" (nothing to do), "photo",
+    "transparent" or "#RRGGBB". photo: uint8 (H, W, 3), the warped photo.
+    """
     if background == "drawn":
-        return (behind + alpha * (foreground - behind)) * ink, None
+        return picture, None
+    alpha, ink = stack[6][..., None], 1 - stack[7][..., None]
+    # Take the drawn background out of the border's pixels: flatten's formula, solved for the foreground.
+    person = picture + (1 - alpha) * (stack[:3] - stack[3:6]).transpose(1, 2, 0) * ink
     # The outline straddles the person's border: where it is near the person it belongs to the person.
     near = cv2.dilate(stack[6], np.ones((5, 5), np.uint8), iterations=max(1, min(stack.shape[1:]) // 300))
-    cover = np.maximum(stack[6], near * stack[7])[..., None]
-    person = foreground * ink
+    cover = np.maximum(stack[6], near * stack[7])
     if background == "transparent":
-        return person, cover[..., 0]
+        return person, cover
     if background == "photo":
         base = photo.astype(np.float32) / np.float32(255)
     else:
-        colour = [int(background[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-        base = np.broadcast_to(np.float32(colour), person.shape)
-    return base + cover * (person - base), None
+        colour = np.array([int(background[i : i + 2], 16) / 255 for i in (1, 3, 5)], np.float32)
+        base = np.broadcast_to(colour, person.shape)
+    return base + cover[..., None] * (person - base), None
 
 
 def mix_strength(picture: Picture, photo: Pixels, strength: float) -> Picture:
     """Fade the drawing into the photo below FULL_DRAWING; above it the network alone knows the strength."""
-    share = float(smoothstep(np.float32(strength), 0.0, FULL_DRAWING))
+    share = float(smoothstep(np.full(1, strength, np.float32), 0.0, FULL_DRAWING)[0])
     if share >= 1:
         return picture
     base = photo.astype(np.float32) / np.float32(255)
@@ -158,7 +165,7 @@ def _shift_skin(picture: Picture, face: Points, shift: NDArray[np.float32], skin
     picture[y0:y1, x0:x1] = _rgb(lab)
 
 
-def _excess(shift: NDArray[np.floating], allowed: float) -> NDArray[np.float32]:
+def _excess(shift: NDArray[Any], allowed: float) -> NDArray[np.float32]:
     length = float(np.linalg.norm(shift))
     return np.asarray(shift * max(0.0, 1 - allowed / max(length, 1e-6)), np.float32)
 
@@ -168,7 +175,7 @@ def _bounded(shape: tuple[int, ...], side: int) -> tuple[int, int]:
     return max(1, round(shape[1] * scale)), max(1, round(shape[0] * scale))
 
 
-def _lab(picture: NDArray[np.floating]) -> Picture:
+def _lab(picture: NDArray[Any]) -> Picture:
     return np.asarray(cv2.cvtColor(picture.astype(np.float32), cv2.COLOR_RGB2Lab), np.float32)
 
 

@@ -6,7 +6,7 @@ needs that). Landmark numbers are MediaPipe's face mesh with irises, 478 points.
 """
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import cv2
 import numpy as np
@@ -39,8 +39,8 @@ CHANNELS: Final = (
 _DRAWN: Final = CHANNELS[1:11]
 
 # fmt: off
-OVAL: Final = [10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152, 148, 176, 149,
-               150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109]
+OVAL: Final = [10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152, 148,
+               176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109]
 JAW: Final = [234, 93, 132, 58, 172, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 397, 288, 361, 323, 454]
 LIPS_UPPER_OUTER: Final = [61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291]
 LIPS_LOWER_OUTER: Final = [61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291]
@@ -113,7 +113,7 @@ class _Face:
         plane = self.planes[name]
         corners = np.round((polygon - self.origin) * (1 << _SUBPIXEL_BITS)).astype(np.int32)
         layer = np.zeros_like(plane)
-        cv2.fillPoly(layer, [corners], value, cv2.LINE_AA, _SUBPIXEL_BITS)
+        cv2.fillPoly(layer, [corners], (value,), cv2.LINE_AA, _SUBPIXEL_BITS)
         np.maximum(plane, layer, out=plane)
 
     def _disc(self, name: str, centre: Points, radius: tuple[float, float], value: int = 255) -> None:
@@ -155,11 +155,13 @@ class _Face:
         self._disc("iris", middle, (0.45 * radius, 0.45 * radius))
         aperture = self.planes["eyes"]
         np.minimum(self.planes["iris"], aperture, out=self.planes["iris"])
-        self._disc("highlight", middle + np.float32([-0.34, -0.36]) * radius, (0.27 * radius, 0.31 * radius))
-        self._disc("highlight", middle + np.float32([0.36, 0.42]) * radius, (0.13 * radius, 0.13 * radius), 190)
-        lash = np.vstack([up[0] + 0.35 * (up[0] - up[1]), up]) - np.float32([0, 0.012 * ew])
+        self._disc("highlight", middle + np.array([-0.34, -0.36], np.float32) * radius, (0.27 * radius, 0.31 * radius))
+        self._disc(
+            "highlight", middle + np.array([0.36, 0.42], np.float32) * radius, (0.13 * radius, 0.13 * radius), 190
+        )
+        lash: Points = np.vstack([up[0] + 0.35 * (up[0] - up[1]), up]) - np.array([0, 0.012 * ew], np.float32)
         self._stroke("lids", lash, 0.105 * ew, (0.1, 0.75, 1.0, 0.95, 0.72, 0.22))
-        self._stroke("lids", low[1:8] + np.float32([0, 0.01 * ew]), 0.04 * ew, (0.3, 0.9, 1.0, 0.5, 0.1), 140)
+        self._stroke("lids", low[1:8] + np.array([0, 0.01 * ew], np.float32), 0.04 * ew, (0.3, 0.9, 1.0, 0.5, 0.1), 140)
         self._stroke("lids", up[2:7] + 0.9 * (p[crease] - up[2:7]), 0.035 * ew, (0.05, 0.8, 1.0, 0.8, 0.05), 90)
         edge_u, edge_l = p[brow_upper], p[brow_lower]
         path = (edge_u + edge_l) / 2
@@ -181,15 +183,15 @@ class _Face:
             line = (upper_inner + lower_inner) / 2
         line = np.vstack([p[61] + 0.015 * (p[61] - p[291]), line, p[291] + 0.015 * (p[291] - p[61])])
         self._stroke("mouth", line, 0.028 * mw, (0.2, 1.0, 0.7, 0.8, 0.7, 1.0, 0.2))
-        under = p[[181, 84, 17, 314, 405]] + np.float32([0, 0.01 * mw])
+        under = p[[181, 84, 17, 314, 405]] + np.array([0, 0.01 * mw], np.float32)
         self._stroke("nose", under, 0.02 * mw, (0.05, 0.8, 1.0, 0.8, 0.05), 110)
 
     def _nose(self) -> None:
         p, fw = self.points, self.width
         for outer, inner in ((98, 97), (327, 326)):
             a, b, tip = p[outer], p[inner], p[2]
-            start = a + 0.3 * (a - b) - np.float32([0, 0.012 * fw])
-            path = np.vstack([start, (a + b) / 2 - np.float32([0, 0.004 * fw]), b, 0.6 * b + 0.4 * tip])
+            start = a + 0.3 * (a - b) - np.array([0, 0.012 * fw], np.float32)
+            path = np.vstack([start, (a + b) / 2 - np.array([0, 0.004 * fw], np.float32), b, 0.6 * b + 0.4 * tip])
             self._stroke("nose", path.astype(np.float32), 0.024 * fw, (0.1, 0.55, 0.9, 1.0, 0.5, 0.05))
         for wing in ([129, 102, 64], [358, 331, 294]):
             self._stroke("nose", p[wing], 0.012 * fw, (0.1, 0.7, 1.0, 0.3), 150)
@@ -201,9 +203,7 @@ def spline(points: Points, steps: int = 8) -> Points:
     ends = np.vstack([2 * p[0] - p[1], p, 2 * p[-1] - p[-2]])
     t = np.linspace(0, 1, steps, endpoint=False, dtype=np.float32)[:, None, None]
     p0, p1, p2, p3 = ends[:-3], ends[1:-2], ends[2:-1], ends[3:]
-    curve = 0.5 * (
-        2 * p1 + (p2 - p0) * t + (2 * p0 - 5 * p1 + 4 * p2 - p3) * t**2 + (3 * p1 - p0 - 3 * p2 + p3) * t**3
-    )
+    curve = 0.5 * (2 * p1 + (p2 - p0) * t + (2 * p0 - 5 * p1 + 4 * p2 - p3) * t**2 + (3 * p1 - p0 - 3 * p2 + p3) * t**3)
     return np.vstack([curve.transpose(1, 0, 2).reshape(-1, 2), p[-1:]]).astype(np.float32)
 
 
@@ -234,7 +234,7 @@ def _light_steps(light: Plane, step: float = 13.0) -> NDArray[np.uint8]:
 def _draw_tones(guide: NDArray[np.uint8], light: Plane, person: Plane, landmarks: Points) -> None:
     """Where skin and hair change tone: lightness against percentiles of this very face.
 
-    The teacher puts its tone steps at percentiles over the face, which no convolution can see; shown here, they are local.
+    The teacher puts its tone steps at percentiles over the face, which no convolution sees; drawn here they are local.
     """
     fw = face_width(landmarks)
     height, width = light.shape
@@ -249,7 +249,7 @@ def _draw_tones(guide: NDArray[np.uint8], light: Plane, person: Plane, landmarks
     scale = min(1.0, 96 / fw)  # percentiles and wide blurs need no more than a face of 96 px
     small_size = (max(2, round((x1 - x0) * scale)), max(2, round((y1 - y0) * scale)))
     small = cv2.resize(local, small_size, interpolation=cv2.INTER_AREA)
-    offset = np.float32([x0, y0])
+    offset = np.array([x0, y0], np.float32)
     ratio = np.float32([small_size[0] / (x1 - x0), small_size[1] / (y1 - y0)])
     points = (landmarks - offset) * ratio
     skin = _polygon(small.shape, points[OVAL], 0.92)
@@ -284,13 +284,13 @@ def _draw_tones(guide: NDArray[np.uint8], light: Plane, person: Plane, landmarks
     p4, q22, q50, q78, q96 = np.percentile(small[hair], [4, 22, 50, 78, 96])
     spread = max(q96 - p4, 8.0)
     cuts = ((p4 + q22) / 2 + 0.1 * spread, (q22 + q50) / 2, (q50 + q78) / 2, (q78 + q96) / 2)
-    strand = cv2.GaussianBlur(local, (0, 0), max(0.5, 0.008 * fw))
+    strand = np.asarray(cv2.GaussianBlur(local, (0, 0), max(0.5, 0.008 * fw)), np.float32)
     soft = max(0.9, 0.035 * spread)
     tone = np.mean([smoothstep(strand, c - soft, c + soft) for c in cuts], axis=0)
     _union(guide, "hair_steps", region, (0.1 + 0.9 * tone) * near * body)
 
 
-def _union(guide: NDArray[np.uint8], name: str, region: tuple[slice, slice], plane: NDArray[np.floating]) -> None:
+def _union(guide: NDArray[np.uint8], name: str, region: tuple[slice, slice], plane: NDArray[Any]) -> None:
     view = guide[CHANNELS.index(name)][region]
     np.maximum(view, (plane * 255).astype(np.uint8), out=view)
 
@@ -298,7 +298,7 @@ def _union(guide: NDArray[np.uint8], name: str, region: tuple[slice, slice], pla
 def _polygon(shape: tuple[int, ...], points: Points, grow: float) -> Plane:
     centre = points.mean(0)
     mask = np.zeros(shape[:2], np.uint8)
-    cv2.fillPoly(mask, [np.round(centre + (points - centre) * grow).astype(np.int32)], 255)
+    cv2.fillPoly(mask, [np.round(centre + (points - centre) * grow).astype(np.int32)], (255,))
     return mask.astype(np.float32) / np.float32(255)
 
 
@@ -306,5 +306,3 @@ def _falloff(shape: tuple[int, ...], centre: Points, inner: float, outer: float)
     y, x = np.ogrid[: shape[0], : shape[1]]
     distance = np.hypot((x - centre[0]).astype(np.float32), (y - centre[1]).astype(np.float32) * np.float32(0.8))
     return 1 - smoothstep(distance, inner, outer)
-
-

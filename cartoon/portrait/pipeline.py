@@ -1,6 +1,6 @@
 """The resident pipeline: one photo in, one cartoon out.
 
-decode (at the door) -> detect -> warp and guide -> a crop per face -> network -> blend -> colour -> size -> encode (door).
+decode (door) -> detect -> warp, guide, a crop per face -> network -> blend -> colour -> size -> encode (door).
 """
 
 import logging
@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeVar
 
 import cv2
 import numpy as np
@@ -36,6 +36,7 @@ BATCH_PHOTOS: Final = 8
 MATTE_EDGE: Final = (0.15, 0.85)
 """The mask is steepened between these, as it was for training."""
 
+Value = TypeVar("Value", bound=np.generic)
 Matte = Callable[[Pixels, Sequence[Face]], Plane]
 
 
@@ -72,7 +73,10 @@ class Cartoonizer:
         exaggeration: float = 0.5,
         background: str = "drawn",
     ) -> Cartoon:
-        """Draw one photo: uint8 (H, W, 3) sRGB or a Photo. Raises OptionsError, StyleError, InputError, ResourceError."""
+        """Draw one photo: uint8 (H, W, 3) sRGB, or a Photo.
+
+        Raises OptionsError, StyleError, InputError or ResourceError.
+        """
         options = Options(style, strength, size, exaggeration, background)
         return self.draw(as_photo(photo), options)
 
@@ -114,7 +118,7 @@ class Cartoonizer:
             person = smoothstep(self._matte(photo.pixels, sketch.faces), *MATTE_EDGE)
         with sketch.timed("warp"):
             pixels, person = resize(photo.pixels, sketch.shape), resize(person, sketch.shape)
-            scale = np.float32(sketch.shape[::-1]) / np.float32(photo.pixels.shape[1::-1])
+            scale = np.array(sketch.shape[::-1], np.float32) / np.array(photo.pixels.shape[1::-1], np.float32)
             amount = card.exaggeration * options.exaggeration * options.strength
             for face in sketch.faces:
                 pixels, person, points = warp(pixels, person, face.landmarks * scale, amount)
@@ -168,10 +172,11 @@ def _finish(sketch: _Sketch, options: Options) -> Cartoon:
         stack = sketch.drawn[0].stack
         for crop, drawn, points in zip(sketch.crops, sketch.drawn[1:], sketch.points, strict=True):
             compose.paste(stack, drawn.stack, crop, points)
-        picture, cover = compose.flatten(stack, options.background, sketch.warped)
-        picture = compose.mix_strength(picture, sketch.warped, options.strength)
+        picture = compose.mix_strength(compose.flatten(stack), sketch.warped, options.strength)
     with sketch.timed("colour"):
         picture = compose.correct_colours(picture, sketch.warped, sketch.points)
+    with sketch.timed("background"):
+        picture, cover = compose.replace_background(picture, stack, options.background, sketch.warped)
     with sketch.timed("resize"):
         shape = result_shape(sketch.photo.pixels.shape, options.size)
         pixels = resize(compose.to_uint8(picture), shape)
@@ -208,14 +213,14 @@ def result_shape(shape: Sequence[int], size: Size) -> tuple[int, int]:
     return max(1, round(height * scale)), size
 
 
-def resize(picture: NDArray[np.generic], shape: tuple[int, int]) -> NDArray[np.generic]:
+def resize(picture: NDArray[Value], shape: tuple[int, int]) -> NDArray[Value]:
     """Resize (H, W) or (H, W, C) to shape (height, width): by area when shrinking, cubic when enlarging."""
     if picture.shape[:2] == shape:
         return picture
     shrinks = shape[0] < picture.shape[0]
-    return cv2.resize(
-        picture, (shape[1], shape[0]), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
-    )
+    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+    resized = cv2.resize(picture, (shape[1], shape[0]), interpolation=interpolation)  # type: ignore[arg-type]
+    return np.asarray(resized, picture.dtype)
 
 
 def _drawn_shape(shape: Sequence[int], size: Size) -> tuple[int, int]:

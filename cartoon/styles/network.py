@@ -118,8 +118,9 @@ def pick_device(asked: str) -> torch.device:
         raise OptionsError(f"device {asked!r} is not known: use auto, cpu, cuda or cuda:N.") from error
     if device.type not in ("cpu", "cuda"):
         raise OptionsError(f"device {asked!r} is not supported: use auto, cpu, cuda or cuda:N.")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise OptionsError(f"device {asked!r} is not there ({torch.cuda.device_count()} CUDA devices): use cpu or auto.")
+    present = torch.cuda.device_count()
+    if device.type == "cuda" and (device.index or 0) >= present:
+        raise OptionsError(f"device {asked!r} is not there, {present} CUDA devices are: use cpu or auto.")
     return device
 
 

@@ -7,6 +7,7 @@ receptive field, and no skip of the photo to the output: with one, a small netwo
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -61,11 +62,11 @@ class CartoonNet(nn.Module):
         self.embed_style = nn.Embedding(config.style_slots, c)
         self.embed_strength = nn.Sequential(nn.Linear(3, c), nn.SiLU(), nn.Linear(c, c))
         self.stem = nn.Conv2d(4 * (3 + config.guide_channels), w[0], 3, padding=1)
-        self.down = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in zip(w[:-1], w[1:], strict=True))
+        self.down = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in pairwise(w))
         self.encode = nn.ModuleList(_Stage(x, n, c) for x, n in zip(w, config.depths, strict=True))
         self.attend = PooledAttention(w[-1], config.pooled)
         self.middle = _Stage(w[-1], 1, c)
-        self.up = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in zip(w[:-1], w[1:], strict=True))
+        self.up = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairwise(w))
         self.gate = nn.ModuleList(AttentionGate(a) for a in w[:-1])
         self.fuse = nn.ModuleList(nn.Conv2d(2 * a, a, 1) for a in w[:-1])
         self.decode = nn.ModuleList(_Stage(x, n, c) for x, n in zip(w[:-1], config.depths[:-1], strict=True))
@@ -97,8 +98,7 @@ class CartoonNet(nn.Module):
         return Layers(colour[:, :3], colour[:, 3:], alpha, line)
 
     def _condition(self, style: Tensor, strength: Tensor) -> Tensor:
-        weight = self.embed_strength[0].weight  # type: ignore[union-attr]
-        s = strength.to(weight.dtype)
+        s = strength.to(self.embed_style.weight.dtype)
         features = torch.stack([s, s * s, torch.sqrt(s)], 1)
         condition: Tensor = self.embed_style(style) + self.embed_strength(features)
         return F.silu(condition)
@@ -117,7 +117,8 @@ class AttentionGate(nn.Module):
     def forward(self, skip: Tensor, coarse: Tensor) -> Tensor:
         """skip, coarse: (B, W, H, W) -> the gated skip, same shape."""
         gate = torch.sigmoid(self.weigh(F.relu(self.from_skip(skip) + self.from_coarse(coarse))))
-        return skip * gate
+        gated: Tensor = skip * gate
+        return gated
 
 
 class PooledAttention(nn.Module):
@@ -175,4 +176,4 @@ class _Block(nn.Module):
 
 def _in_float(layer: nn.Conv2d, x: Tensor) -> Tensor:
     bias = None if layer.bias is None else layer.bias.float()
-    return F.conv2d(x, layer.weight.float(), bias, padding=layer.padding)  # type: ignore[arg-type]
+    return F.conv2d(x, layer.weight.float(), bias, padding=layer.padding)

@@ -4,6 +4,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -49,7 +50,9 @@ def load_weights(path: Path, sha256: str | None) -> Weights:
     except SafetensorError as error:
         raise StyleError(f"{path.name} is not a readable safetensors file ({error}): fetch it again.") from error
     try:
-        fields = {k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(metadata["config"]).items()}
+        fields: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(metadata["config"]).items()
+        }
         config, styles = NetConfig(**fields), tuple(map(str, json.loads(metadata["styles"])))
     except (KeyError, TypeError, ValueError) as error:
         raise StyleError(

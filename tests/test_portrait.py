@@ -1,0 +1,200 @@
+"""Guide, warp, crop and composition: the pure parts of the pipeline, on faces made from a template of points."""
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from cartoon.portrait import compose
+from cartoon.portrait.align import CROP_SIDES, align, warp
+from cartoon.portrait.guide import CHANNELS, EYES, OVAL, draw_guide, face_width, smoothstep, spline
+
+GREY = 128
+
+
+def template(centre: tuple[float, float], width: float, roll: float = 0.0) -> NDArray[np.float32]:
+    """A schematic face: 478 points on an oval, with eyes, brows, lips and nose where they belong."""
+    rng = np.random.default_rng(0)
+    points = rng.uniform(-0.3, 0.3, (478, 2))
+    turn = np.linspace(0, 2 * np.pi, len(OVAL), endpoint=False)
+    points[OVAL] = np.stack([0.5 * np.sin(turn), -0.68 * np.cos(turn)], 1)
+    points[[234, 454]] = [[-0.5, 0], [0.5, 0]]
+    for side, (upper, lower, crease, rim, middle, brow_upper, brow_lower) in zip((-1, 1), EYES, strict=True):
+        x = side * np.linspace(0.32, 0.1, len(upper))
+        bow = np.sin(np.linspace(0, np.pi, len(upper)))
+        points[upper] = np.stack([x, -0.12 - 0.04 * bow], 1)
+        points[lower] = np.stack([x, -0.12 + 0.03 * bow], 1)
+        points[crease] = points[upper[2:7]] - [0, 0.04]
+        points[middle] = [side * 0.21, -0.125]
+        points[rim] = points[middle] + 0.045 * np.array([[1, 0], [0, -1], [-1, 0], [0, 1]])
+        points[brow_upper] = np.stack([side * np.linspace(0.36, 0.08, 5), np.full(5, -0.27)], 1)
+        points[brow_lower] = np.stack([side * np.linspace(0.36, 0.08, 5), np.full(5, -0.23)], 1)
+    angle = np.deg2rad(roll)
+    turned = points @ np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    return (turned * width + np.array(centre)).astype(np.float32)
+
+
+def noise(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
+    small = np.random.default_rng(seed).integers(
+        60, 200, (max(2, height // 16), max(2, width // 16), 3), dtype=np.uint8
+    )
+    return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC), np.uint8)
+
+
+def test_guide_shows_each_feature_where_it_lies() -> None:
+    face = template((150, 160), 120)
+    guide = draw_guide(noise(320, 300), np.ones((320, 300), np.float32), [face])
+    assert guide.shape == (len(CHANNELS), 320, 300)
+    at = {name: guide[i] for i, name in enumerate(CHANNELS)}
+    assert at["oval"][160, 150] == 255
+    assert at["oval"][10, 10] == 0
+    for *_, middle, _brow_upper, _brow_lower in EYES:
+        x, y = (int(v) for v in face[middle])
+        assert at["eyes"][y, x] == 255
+        assert at["iris"][y, x] == 255
+    for name in ("highlight", "brows", "lids", "lips", "nose", "jaw", "skin_steps"):
+        assert at[name].any(), name
+
+
+def test_guide_without_a_face_has_person_and_light_only() -> None:
+    guide = draw_guide(noise(64, 80), np.full((64, 80), 0.5, np.float32), [])
+    assert guide[0, 0, 0] == GREY
+    assert guide[CHANNELS.index("light_steps")].any()
+    assert not guide[1 : CHANNELS.index("light_steps")].any()
+
+
+@pytest.mark.parametrize("centre", [(-40, 30), (10, 10), (310, 150), (1000, 1000)])
+def test_guide_of_a_face_at_or_over_the_border_is_cut(centre: tuple[float, float]) -> None:
+    draw_guide(noise(200, 300), np.ones((200, 300), np.float32), [template(centre, 100)])
+
+
+@pytest.mark.parametrize("width", [3, 8, 20, 900])
+def test_guide_of_tiny_and_huge_faces_is_drawn(width: float) -> None:
+    guide = draw_guide(noise(300, 300), np.ones((300, 300), np.float32), [template((150, 150), width)])
+    assert guide[CHANNELS.index("oval")].any()
+
+
+def test_spline_passes_through_its_points() -> None:
+    points = np.float32([[0, 0], [10, 5], [20, 0], [30, 8]])
+    curve = spline(points, 8)
+    assert np.allclose(curve[::8], points, atol=1e-4)
+
+
+def test_smoothstep_is_flat_outside_its_range() -> None:
+    assert smoothstep(np.float32([-1, 0, 0.5, 1, 2]), 0, 1).tolist() == [0, 0, 0.5, 1, 1]
+
+
+def test_warp_of_nothing_changes_nothing() -> None:
+    pixels, person, face = noise(200, 200), np.ones((200, 200), np.float32), template((100, 100), 80)
+    after, _, points = warp(pixels, person, face, 0.0)
+    assert np.array_equal(after, pixels)
+    assert np.array_equal(points, face)
+
+
+def test_warp_enlarges_eyes_and_leaves_the_rest_alone() -> None:
+    pixels, person, face = noise(400, 400), np.ones((400, 400), np.float32), template((200, 200), 120)
+    before = pixels.copy()
+    after, _, points = warp(pixels, person, face, 1.0)
+    upper = EYES[0][0]
+    eye = np.linalg.norm(face[upper[0]] - face[upper[-1]])
+    grown = np.linalg.norm(points[upper[0]] - points[upper[-1]])
+    assert 1.05 < grown / eye < 1.3
+    assert np.linalg.norm(points[454] - points[234]) <= face_width(face) + 0.5
+    assert np.array_equal(pixels, before), "the argument was changed"
+    assert np.array_equal(after[:20], pixels[:20])
+    assert np.array_equal(after[:, :20], pixels[:, :20])
+
+
+def test_warp_carries_the_landmarks_with_the_pixels() -> None:
+    face = template((200, 200), 160)
+    upper = EYES[0][0]
+    pixels = np.zeros((400, 400, 3), np.uint8)
+    corner = face[upper[0]]
+    cv2.circle(pixels, tuple(int(v) for v in np.round(corner)), 3, (255, 255, 255), -1)
+    after, _, points = warp(pixels, np.ones((400, 400), np.float32), face, 1.0)
+    y, x = (float(v.mean()) for v in np.nonzero(after[..., 0] > 128))
+    assert np.hypot(*(points[upper[0]] - [x, y])) < 2
+
+
+@pytest.mark.parametrize(("width", "roll"), [(12, 0), (60, 20), (150, -35), (500, 90)])
+def test_crop_is_upright_and_of_a_known_size(width: float, roll: float) -> None:
+    picture = noise(700, 700)
+    crop = align(picture, np.ones((700, 700), np.float32), template((350, 350), width, roll))
+    side = crop.pixels.shape[0]
+    assert crop.pixels.shape == (side, side, 3)
+    assert side in CROP_SIDES
+    across = crop.landmarks[454] - crop.landmarks[234]
+    assert abs(np.degrees(np.arctan2(across[1], across[0]))) < 1
+    assert np.allclose(crop.landmarks[OVAL].mean(0), side / 2, atol=1)
+
+
+@pytest.mark.parametrize(("width", "roll"), [(40, 0), (150, 15), (240, -20)])
+def test_paste_returns_a_crop_to_where_it_came_from(width: float, roll: float) -> None:
+    picture, face = noise(500, 500), template((250, 250), width, roll)
+    crop = align(picture, np.ones((500, 500), np.float32), face)
+    drawn = np.zeros((8, *crop.pixels.shape[:2]), np.float32)
+    drawn[:3] = crop.pixels.transpose(2, 0, 1) / 255
+    stack = np.zeros((8, 500, 500), np.float32)
+    compose.paste(stack, drawn, crop, face)
+    inside = cv2.fillPoly(np.zeros((500, 500), np.uint8), [face[OVAL].astype(np.int32)], 1).astype(bool)
+    error = np.abs(stack[:3].transpose(1, 2, 0)[inside] * 255 - picture[inside])
+    assert error.mean() < 3
+    assert not stack[:, :20].any(), "pasted outside the face's region"
+
+
+def layered(height: int = 60, width: int = 60) -> NDArray[np.float32]:
+    """Red person in the middle third of a blue background, with a line down its border."""
+    stack = np.zeros((8, height, width), np.float32)
+    stack[0], stack[5] = 0.8, 0.6
+    stack[6, :, width // 3 : 2 * width // 3] = 1
+    stack[7, :, width // 3] = 1
+    return stack
+
+
+def test_backgrounds_differ_only_behind_the_person() -> None:
+    photo = np.full((60, 60, 3), GREY, np.uint8)
+    drawn = compose.flatten(layered())
+    assert compose.replace_background(drawn, layered(), "drawn", photo) == (drawn, None)
+    colour, _ = compose.replace_background(drawn, layered(), "#00FF00", photo)
+    own, _ = compose.replace_background(drawn, layered(), "photo", photo)
+    cut, alpha = compose.replace_background(drawn, layered(), "transparent", photo)
+    assert alpha is not None
+    assert np.allclose(drawn[30, 30], [0.8, 0, 0])
+    for picture in (colour, own, cut):
+        assert np.allclose(picture[30, 30], drawn[30, 30])
+    assert np.allclose(drawn[30, 5], [0, 0, 0.6])
+    assert np.allclose(colour[30, 5], [0, 1, 0])
+    assert np.allclose(own[30, 5], GREY / 255, atol=1e-6)
+    assert (alpha[30, 30], alpha[30, 5]) == (1, 0)
+
+
+def test_strength_fades_towards_the_photo() -> None:
+    photo, drawing = noise(50, 50), np.zeros((50, 50, 3), np.float32)
+    distances = [
+        float(np.abs(compose.mix_strength(drawing, photo, s) - photo.astype(np.float32) / 255).mean())
+        for s in (0.1, 0.2, 0.3, 0.45, 1.0)
+    ]
+    assert distances == sorted(distances)
+    assert distances[0] < 0.15 * distances[-1]
+    assert distances[3] == pytest.approx(distances[4])
+
+
+def test_a_green_face_gets_its_hue_back() -> None:
+    face = template((150, 150), 120)
+    photo = np.full((300, 300, 3), (200, 150, 130), np.uint8)
+    drawn = np.full((300, 300, 3), (0.6, 0.75, 0.5), np.float32)
+    fixed = compose.correct_colours(drawn, photo, [face])
+    x, y = (int(v) for v in face[compose.CHEEKS[0]])
+
+    def hue(picture: NDArray[np.float32]) -> NDArray[np.float32]:
+        return cv2.cvtColor(picture[y : y + 1, x : x + 1].astype(np.float32), cv2.COLOR_RGB2Lab)[0, 0, 1:]
+
+    wanted = hue(photo.astype(np.float32) / 255)
+    assert np.linalg.norm(hue(drawn) - wanted) > 20
+    assert np.linalg.norm(hue(fixed) - wanted) <= 10
+
+
+def test_true_colours_are_left_alone() -> None:
+    photo = noise(120, 120)
+    picture = photo.astype(np.float32) / 255
+    assert compose.correct_colours(picture, photo, [template((60, 60), 50)]) is picture
