@@ -3,6 +3,7 @@
 Coordinates are continuous: (0, 0) is the corner of the first pixel, whose centre is (0.5, 0.5).
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -38,6 +39,17 @@ class Candidate:
     def width(self) -> float:
         """Width of the box, px."""
         return float(self.box[2] - self.box[0])
+
+    @property
+    def tilt(self) -> float:
+        """Angle of the face's own x axis in the picture, radians, clockwise; 0 is upright.
+
+        The line of the eyes and the line from eyes to mouth both vote, weighted by their lengths: in a profile the
+        eyes nearly coincide and their line alone says little.
+        """
+        eyes = self.points[1] - self.points[0]
+        down = self.points[3] - (self.points[0] + self.points[1]) / 2
+        return math.atan2(float(eyes[1] - down[0]), float(eyes[0] + down[1]))
 
 
 @dataclass(frozen=True)
@@ -104,11 +116,12 @@ def cluster(candidates: Sequence[Candidate]) -> list[list[Candidate]]:
     """Group candidates that are about one face, best first within a group and between groups.
 
     Only overlap counts here, not one box lying in another: a wrong huge box must not swallow the true faces in it.
+    A face and the same face upside down are two claims, of which the better one will win.
     """
     groups: list[list[Candidate]] = []
     for candidate in sorted(candidates, key=_rank):
         for group in groups:
-            if iou(candidate.box, group[0].box) > SAME_FACE_IOU:
+            if iou(candidate.box, group[0].box) > SAME_FACE_IOU and math.cos(candidate.tilt - group[0].tilt) > 0.5:
                 group.append(candidate)
                 break
         else:

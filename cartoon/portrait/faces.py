@@ -65,8 +65,12 @@ class MediaPipeDetector:
             return ()
         work = np.ascontiguousarray(reduced(pixels, LONGEST))
         with self._lock:
-            # Turned: a phone held sideways or upside down, and nothing in the file that says so.
-            found = self._verified(work, self._search.upright(work)) or self._verified(work, self._search.turned(work))
+            candidates = self._search.upright(work)
+            found = self._verified(work, candidates)
+            if not any(face.score >= STRONG_SCORE for face in found):
+                # A phone held sideways or upside down, and nothing in the file that says so. Asked also when faces
+                # were found, but only weak ones: upside-down faces can pass for poor upright ones.
+                found = self._verified(work, candidates + self._search.turned(work))
         scale = np.array([width / work.shape[1], height / work.shape[0]], dtype=np.float32)
         limit = np.array([width, height, width, height], dtype=np.float32)
         faces = [Face(np.clip(f.box * np.tile(scale, 2), 0, limit), f.landmarks * scale, f.score) for f in found]

@@ -42,18 +42,6 @@ def reduced(picture: Pixels, longest: int) -> Pixels:
     return cv2.resize(picture, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
 
 
-def tilt(points: Array) -> float:
-    """Angle of a face's own x axis in the picture, radians, clockwise; 0 is upright.
-
-    points: (6, 2) as in Candidate. The line of the eyes and the line from eyes to mouth both vote, weighted by length:
-    in a profile the eyes nearly coincide and their line alone says little.
-    """
-    eyes = points[1] - points[0]
-    down = points[3] - (points[0] + points[1]) / 2
-    across = eyes + np.array([down[1], -down[0]], dtype=np.float32)
-    return float(np.arctan2(across[1], across[0]))
-
-
 def aligned_crop(picture: Pixels, candidate: Candidate, face_width: int, margin: float) -> AlignedCrop:
     """The face upright and `face_width` px wide in the middle of a square of `margin` face widths.
 
@@ -61,7 +49,7 @@ def aligned_crop(picture: Pixels, candidate: Candidate, face_width: int, margin:
     """
     side = round(face_width * margin)
     scale = face_width / max(candidate.width, 1e-3)
-    angle = tilt(candidate.points)
+    angle = candidate.tilt
     cosine, sine = np.cos(angle), np.sin(angle)
     turn = scale * np.array([[cosine, sine], [-sine, cosine]], dtype=np.float64)
     centre = (candidate.box[:2].astype(np.float64) + candidate.box[2:]) / 2
