@@ -28,7 +28,7 @@ log = logging.getLogger("training.distil")
 WARM_UP_SHARE = 0.03
 """Share of the window in which the learning rate rises linearly."""
 EMA_DECAY = 0.998
-CLIP_NORM = 0.5
+CLIP_NORM = 1.0
 SAVE_EVERY_S = 60.0
 
 
@@ -66,8 +66,9 @@ def losses(layers: Layers, batch: Batch) -> dict[str, Tensor]:
         # each layer alone must be the picture where it will be seen, a few pixels beyond its border included
         "foreground": ((layers.foreground - batch.target).abs() * inside * no_ink).mean() * 0.3,
         "background": ((layers.background - batch.target).abs() * outside * no_ink).mean() * 0.3,
-        "alpha": (layers.alpha - person).abs().mean() * 0.3,
-        "line": ((layers.line - batch.line).abs() * weight).mean() * 0.5,
+        # Cross-entropy, as lines are rare: an absolute error is least where none is drawn at all.
+        "alpha": F.binary_cross_entropy(layers.alpha, person) * 0.2,
+        "line": (F.binary_cross_entropy(layers.line, batch.line, reduction="none") * weight).mean() * 0.25,
     }
 
 
@@ -187,7 +188,7 @@ def main() -> None:
     parser.add_argument("--time-limit", type=float, default=45.0, help="minutes")
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--variants", type=int, default=5)
-    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--rate", type=float, default=1.5e-3)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--holdout", type=int, default=16)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")

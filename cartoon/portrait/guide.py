@@ -250,7 +250,7 @@ def _draw_tones(guide: NDArray[np.uint8], light: Plane, person: Plane, landmarks
     small_size = (max(2, round((x1 - x0) * scale)), max(2, round((y1 - y0) * scale)))
     small = cv2.resize(local, small_size, interpolation=cv2.INTER_AREA)
     offset = np.array([x0, y0], np.float32)
-    ratio = np.float32([small_size[0] / (x1 - x0), small_size[1] / (y1 - y0)])
+    ratio = np.array([small_size[0] / (x1 - x0), small_size[1] / (y1 - y0)], np.float32)
     points = (landmarks - offset) * ratio
     skin = _polygon(small.shape, points[OVAL], 0.92)
     features = _polygon(small.shape, points[EYES[0][0] + EYES[0][1][::-1]], 1.5)

@@ -2,7 +2,7 @@
 
 A UNet (Ronneberger et al. 2015) on a pixel-unshuffled photo, with attention gates on its skips (Oktay et al. 2018),
 one self-attention at 1/16 whose keys and values are pooled (linear cost in pixels), and FiLM (Perez et al. 2018) from
-style and strength. There is no normalisation over the picture, so nothing but that attention looks beyond its
+style and strength. Normalisation is per pixel, never over the picture, so nothing but that attention looks beyond its
 receptive field, and no skip of the photo to the output: with one, a small network stays a smoothed photo.
 """
 
@@ -73,6 +73,7 @@ class CartoonNet(nn.Module):
         self.head_colour = nn.Conv2d(w[0], 4 * 6, 3, padding=1)
         self.head_alpha = nn.Conv2d(w[0], 4, 3, padding=1)
         self.head_line = nn.Conv2d(w[0], 4, 3, padding=1)
+        self.last = PixelNorm(w[0])
 
     def forward(self, photo: Tensor, guide: Tensor, style: Tensor, strength: Tensor) -> Layers:
         condition = self._condition(style, strength)  # (B, C)
@@ -90,7 +91,7 @@ class CartoonNet(nn.Module):
             skip = self.gate[level](skips[level], x)
             x = self.decode[level](self.fuse[level](torch.cat([x, skip], 1)), condition)
         # The last convolutions run in float32: in bfloat16 their rounding alone would be 1/255.
-        x = x.float()
+        x = self.last(x).float()
         with torch.autocast(x.device.type, enabled=False):
             colour = F.pixel_shuffle(_in_float(self.head_colour, x), 2) + 0.5  # (B, 6, H, W)
             alpha = torch.sigmoid(F.pixel_shuffle(_in_float(self.head_alpha, x), 2))
@@ -141,7 +142,8 @@ class PooledAttention(nn.Module):
         split = (b, self.heads, c // self.heads, -1)
         q, k, v = (t.reshape(split).transpose(2, 3) for t in (query, key, value))
         found = F.scaled_dot_product_attention(q, k, v)  # (B, heads, h*w, C/heads)
-        return x + self.out(found.transpose(2, 3).reshape(b, c, h, w))
+        attended: Tensor = x + self.out(found.transpose(2, 3).reshape(b, c, h, w))
+        return attended
 
 
 class _Stage(nn.Module):
@@ -155,11 +157,28 @@ class _Stage(nn.Module):
         return x
 
 
+class PixelNorm(nn.Module):
+    """Layer normalisation over the channels of each pixel alone: steadies training, sees nothing but that pixel.
+
+    Without it the residual branches blew up early and the network learned to switch them off.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (B, C, H, W) -> same shape; free of copies in channels_last."""
+        normed: Tensor = self.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return normed
+
+
 class _Block(nn.Module):
     """Residual block, FiLM between its two convolutions; the second starts at zero so that depth is free at first."""
 
     def __init__(self, width: int, condition: int) -> None:
         super().__init__()
+        self.norm = PixelNorm(width)
         self.first = nn.Conv2d(width, width, 3, padding=1)
         self.second = nn.Conv2d(width, width, 3, padding=1)
         self.film = nn.Linear(condition, 2 * width)
@@ -169,7 +188,7 @@ class _Block(nn.Module):
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         scale, shift = self.film(condition)[:, :, None, None].chunk(2, 1)
-        hidden = self.first(x) * (1 + scale) + shift
+        hidden = self.first(self.norm(x)) * (1 + scale) + shift
         result: Tensor = x + self.second(F.silu(hidden))
         return result
 
