@@ -1,0 +1,61 @@
+"""One photo's time, step by step: `python -m benchmarks.latency [--sizes 512,1024,2048] [--runs 5]`.
+
+Burns in once a size, then takes the sizes in turns, and prints medians as a Markdown table with the machine it ran on.
+"""
+
+import argparse
+import platform
+import statistics
+from pathlib import Path
+from typing import Final
+
+import torch
+
+from cartoon.image import Photo, read
+from cartoon.portrait.pipeline import Cartoonizer, resize, result_shape
+
+EXAMPLE: Final = Path(__file__).resolve().parents[1] / "assets" / "examples" / "021902.jpg"
+
+
+def machine(toon: Cartoonizer) -> str:
+    """What the figures were taken on."""
+    name = torch.cuda.get_device_name() if toon.device.startswith("cuda") else _processor()
+    return f"{name}, {torch.get_num_threads()} threads, {toon.device} {toon.precision}, torch {torch.__version__}"
+
+
+def _processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    return next(
+        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor()
+    )
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", default="512,1024,2048")
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--device", default="auto")
+    a = parser.parse_args()
+    sizes = [int(size) for size in a.sizes.split(",")]
+    toon = Cartoonizer.load(a.device)
+    photo = read(EXAMPLE).pixels
+    inputs = {size: Photo(resize(photo, result_shape(photo.shape, size))) for size in sizes}
+    taken: dict[int, list[dict[str, float]]] = {size: [] for size in sizes}
+    for turn in range(a.runs + 1):
+        for size, given in inputs.items():
+            cartoon = toon(given, size=size)
+            if turn:  # the first is the burn-in
+                taken[size].append(cartoon.seconds)
+    steps = list(taken[sizes[0]][0])
+    print(f"{machine(toon)}; one face, medians of {a.runs}, ms\n")
+    print("| long side | " + " | ".join(steps) + " | all |")
+    print("|---" * (len(steps) + 2) + "|")
+    for size in sizes:
+        medians = [1000 * statistics.median(run[step] for run in taken[size]) for step in steps]
+        whole = 1000 * statistics.median(sum(run.values()) for run in taken[size])
+        print(f"| {size} | " + " | ".join(f"{m:.0f}" for m in medians) + f" | {whole:.0f} |")
+
+
+if __name__ == "__main__":
+    main()
