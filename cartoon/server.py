@@ -32,6 +32,7 @@ HEADERS: Final = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"same-origin"),
 )
+LAST_PORT: Final = 65535
 _FETCHING: Final = ("/file=http:", "/file=https:", "/proxy=")
 _log = logging.getLogger(__name__)
 
@@ -103,6 +104,8 @@ class _StayHome:
 
 def _listen(host: str, port: int) -> socket.socket:
     """A bound socket; nobody can connect before the server listens on it."""
+    if not 0 <= port <= LAST_PORT:  # the resolver would wrap it round
+        raise OptionsError(f"Cannot serve on port {port}: give a --port from 0 (any free one) to {LAST_PORT}.")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, protocol)
