@@ -97,8 +97,8 @@ def _orientation(im: ImageFile.ImageFile, screened: sniff.Screened) -> int:
 
 
 def _has_more_frames(im: ImageFile.ImageFile, screened: sniff.Screened) -> bool:
-    if screened.kind == "GIF":  # Pillow would walk the file; a second graphic control block tells as much.
-        return screened.data.count(b"\0\x21\xf9\x04") > 1
+    if screened.kind == "GIF":  # Pillow would decode to find out.
+        return sniff.has_second_frame(screened.data)
     return bool(getattr(im, "is_animated", False))
 
 

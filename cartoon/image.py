@@ -71,6 +71,7 @@ _DECODER_PROBLEMS: Final = (
     zlib.error,
 )
 """Everything that Pillow's decoders were seen, or are written, to raise over damaged files."""
+
 Pixels = NDArray[np.uint8]
 """uint8 (H, W, 3), sRGB, 0..255."""
 Alpha = NDArray[np.uint8]

@@ -22,6 +22,7 @@ _MAX_SEGMENTS: Final = 10_000  # of a JPEG's header; an extended XMP of 100 MB h
 _MAX_CHUNKS: Final = 200_000  # of a PNG; 64 MB in the smallest usual chunks (8 KiB) has 8,000
 _MAX_STRIPS: Final = 100_000  # of a TIFF; 65,535 rows one by one, or 100 megapixels in tiles of 32 x 32
 _MAX_TILE_PIXELS: Final = 1 << 26
+_MAX_BLOCKS: Final = 1_000_000  # of a GIF's frame; 255 bytes each
 _MAX_METADATA_BYTES: Final = 1 << 20  # before the first frame of a GIF or the first tile of a JPEG 2000
 _TAG_BYTES_PER_BYTE: Final = 16  # how often a TIFF's or an EXIF's values may overlap; honest files never do
 _MAX_SCAN_PIXELS: Final = 8_000_000_000  # 1.4 s per 1e9 were measured for empty progressive scans
@@ -241,29 +242,58 @@ _NOT_FF: Final = re.compile(rb"[^\xff]")
 
 
 def _screen_png(data: bytes) -> None:
+    """Walk to the end mark; Pillow is content with a file cut off behind its last row."""
     at = 8
     for _ in range(_MAX_CHUNKS):
-        if at >= len(data):
+        if data[at + 4 : at + 8] == b"IEND":
             return
+        if at >= len(data):
+            raise _Damaged("its end is missing")
         at += 12 + int.from_bytes(data[at : at + 4], "big")
     raise _Damaged("it is cut into too many pieces")
 
 
 def _screen_gif(data: bytes) -> None:
     """Walk to the first frame; Pillow joins comments in quadratic time."""
-    at = 13 + (3 << (data[10] & 7) + 1 if data[10] & 0x80 else 0)
-    end = at + _MAX_METADATA_BYTES
-    while at < min(end, len(data)):
-        if data[at] == 0x2C:  # image descriptor
-            return
-        if data[at] == 0x21:  # extension: label, then blocks until an empty one
-            at += 2
-            while data[at]:
-                at += data[at] + 1
-                if at > end:
-                    break
-        at += 1
-    raise _Damaged("no picture follows its header")
+    if _next_frame(data, _gif_start(data), _MAX_METADATA_BYTES) is None:
+        raise _Damaged("no picture follows its header")
+
+
+def has_second_frame(data: bytes) -> bool:
+    """Whether a GIF that was screened goes on after its first frame; False where that is far to seek."""
+    try:
+        first = _next_frame(data, _gif_start(data), _MAX_METADATA_BYTES)
+        if first is None:
+            return False
+        packed = data[first + 9]
+        colours = 3 << (packed & 7) + 1 if packed & 0x80 else 0
+        after = _after_blocks(data, first + 10 + colours + 1, len(data))  # 1: the code size
+        return _next_frame(data, after, _MAX_METADATA_BYTES) is not None
+    except IndexError:
+        return False
+
+
+def _gif_start(data: bytes) -> int:
+    return 13 + (3 << (data[10] & 7) + 1 if data[10] & 0x80 else 0)
+
+
+def _next_frame(data: bytes, at: int, most: int) -> int | None:
+    """Where the next image descriptor of a GIF stands, if within `most` bytes."""
+    end = min(at + most, len(data))
+    while at < end and data[at] != 0x3B:  # trailer
+        if data[at] == 0x2C:
+            return at
+        at = _after_blocks(data, at + 2, end) if data[at] == 0x21 else at + 1  # extensions begin with their label
+    return None
+
+
+def _after_blocks(data: bytes, at: int, end: int) -> int:
+    """Behind a row of length-prefixed blocks and the empty one that closes it."""
+    for _ in range(_MAX_BLOCKS):
+        if at >= end or not data[at]:
+            break
+        at += data[at] + 1
+    return at + 1
 
 
 def _screen_tiff(data: bytes, name: str) -> None:
