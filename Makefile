@@ -6,7 +6,7 @@ FAST := not slow and not gpu and not browser
 
 PAIRS ?= $(or $(CARTOON_SHARED),../shared)/data/pairs
 
-.PHONY: help run demo test fast check lint train
+.PHONY: help run demo test fast check lint bench train
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -31,6 +31,9 @@ lint: $(VENV)/dev-installed  ## ruff, mypy, lint-imports
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+
+bench: $(VENV)/app-installed  ## time one photo step by step, at 512, 1024 and 2048 px
+	$(BIN)/python -m benchmarks.latency $(ARGS)
 
 train: $(VENV)/app-installed runs/faces.npz  ## distil the network from PAIRS, NAME.photo.jpg and NAME.STYLE.jpg; resumes
 	$(BIN)/python -m training.distil --pairs $(PAIRS) --faces runs/faces.npz --out runs/cartoon.safetensors $(ARGS)

@@ -24,7 +24,7 @@ def commands(start: str) -> Iterator[tuple[str, list[str]]]:
         text = path.read_text(encoding="utf-8")
         code = "\n".join((*BLOCK.findall(text), *INLINE.findall(BLOCK.sub("", text))))
         for line in code.replace("\\\n", " ").splitlines():
-            command = line.strip().removeprefix("$ ")
+            command = line.strip().removeprefix("$ ").removeprefix(".venv/bin/")
             if command.startswith(start):
                 yield path.name, shlex.split(command[len(start) :].partition(" #")[0].split("|")[0].split("&&")[0])
 
