@@ -109,16 +109,26 @@ def _one_photo(does: Actions) -> None:
     with gr.Row():
         with gr.Column(scale=2, min_width=320):
             photo = gr.Image(
-                sources=["upload", "webcam", "clipboard"], type="filepath", image_mode=None, label="Photo", height=320
+                sources=["upload", "webcam", "clipboard"],
+                type="filepath",
+                image_mode=None,
+                label="Photo",
+                height=320,
+                elem_id="toon-photo",
             )
             options = _option_fields(does.artist.styles)
             go = gr.Button("Cartoonize", variant="primary", size="lg")
         with gr.Column(scale=3, min_width=320):
             slider = gr.ImageSlider(
-                label="Before and after", show_label=False, format="png", interactive=False, max_height=720
+                label="Before and after",
+                show_label=False,
+                format="png",
+                interactive=False,
+                max_height=720,
+                elem_id="toon-result",
             )
             status = gr.Markdown(elem_id="toon-status")
-            download = gr.DownloadButton("Download", interactive=False)
+            download = gr.DownloadButton("Download", interactive=False, elem_id="toon-download")
     examples = sorted(EXAMPLES.glob("*.jpg"))
     if examples:
         gr.Examples([str(path) for path in examples], photo, label="Examples", api_visibility="private")
@@ -137,15 +147,15 @@ def _many_photos(does: Actions) -> None:
     run = gr.State(None, time_to_live=FORGET_SECONDS, delete_callback=forget)
     with gr.Row():
         with gr.Column(scale=2, min_width=320):
-            photos = gr.File(file_count="multiple", label="Photos", height=220)
+            photos = gr.File(file_count="multiple", label="Photos", height=220, elem_id="toon-photos")
             options = _option_fields(does.artist.styles)
             with gr.Row():
                 start = gr.Button("Start", variant="primary", size="lg")
                 stop = gr.Button("Cancel", size="lg", interactive=False)
         with gr.Column(scale=3, min_width=320):
             progress = gr.HTML(elem_id="toon-run")
-            download = gr.DownloadButton(ZIP_LABEL, interactive=False)
-            failures = gr.HTML()
+            download = gr.DownloadButton(ZIP_LABEL, interactive=False, elem_id="toon-zip")
+            failures = gr.HTML(elem_id="toon-failed")
             gallery = gr.Gallery(
                 label="Drawn",
                 show_label=False,

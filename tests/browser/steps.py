@@ -1,0 +1,126 @@
+"""What a person does on the page, for the browser tests and for taking pictures of it.
+
+`python -m tests.browser.steps URL PHOTO OUT.png` draws one photo and saves a picture of the page.
+"""
+
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from shutil import which
+from typing import Final
+
+from playwright.sync_api import Browser, Download, Locator, Page, expect, sync_playwright
+
+CHROMIUM_NAMES: Final = ("chromium", "chromium-browser", "google-chrome")
+FLAGS: Final = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    # Without these Chromium itself calls its maker.
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+PATIENCE_MS: Final = 300_000
+"""A bound, not a measurement: a busy machine may take minutes to draw a dozen pictures."""
+DESKTOP: Final = (1280, 900)
+PHONE: Final = (390, 844)
+
+
+@contextmanager
+def browser(executable: str) -> Iterator[Browser]:
+    """A headless Chromium."""
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=executable, args=list(FLAGS), timeout=PATIENCE_MS)
+        yield running
+        running.close()
+
+
+def enter(page: Page, url: str) -> None:
+    """Opens the app's page and waits until it can be used."""
+    page.set_default_timeout(PATIENCE_MS)
+    expect.set_options(timeout=PATIENCE_MS)
+    page.goto(url)
+    page.get_by_role("button", name="Cartoonize").wait_for()
+
+
+def upload_one(page: Page, photo: Path) -> None:
+    """Puts a photo into the first tab."""
+    page.locator("#toon-photo input[type=file]").set_input_files(photo)
+    page.get_by_role("button", name="Remove Image").wait_for()
+
+
+def move_strength(page: Page, steps: int) -> Locator:
+    """Moves the first tab's strength slider by so many steps of 0.05 to the right; returns its number field."""
+    slider = page.get_by_role("slider", name="Strength").first
+    slider.focus()
+    for _ in range(steps):
+        slider.press("ArrowRight")
+    return page.get_by_role("spinbutton", name="Strength").first
+
+
+def draw_one(page: Page, name: str) -> Locator:
+    """Presses the button and waits until the result can be downloaded under `name`; returns the download button."""
+    page.get_by_role("button", name="Cartoonize").click()
+    download = page.locator("#toon-download", has_text=name)
+    expect(download).to_be_enabled()
+    return download
+
+
+def upload_many(page: Page, photos: Sequence[Path]) -> None:
+    """Opens the second tab and adds the photos."""
+    page.get_by_role("tab", name="Many photos").click()
+    page.locator("#toon-photos input[type=file]").set_input_files(list(photos))
+    expect(page.locator("#toon-photos")).to_contain_text(photos[-1].stem[:8])
+
+
+def start_batch(page: Page) -> Locator:
+    """Presses Start; returns the line that tells the progress."""
+    page.get_by_role("button", name="Start").click()
+    return page.locator("#toon-run")
+
+
+def finish_batch(page: Page) -> str:
+    """Waits for the end of a run and returns its last sentence."""
+    line = page.locator("#toon-run")
+    expect(line).to_contain_text(re.compile("^(Done|Cancelled)"))
+    return line.inner_text().strip()
+
+
+def save(page: Page, button: Locator) -> Download:
+    """Clicks a download button and returns the finished download."""
+    with page.expect_download() as download:
+        button.click()
+    return download.value
+
+
+def shoot(page: Page, out: Path) -> None:
+    """Saves a picture of the whole page once all its pictures are there."""
+    page.mouse.move(0, 0)
+    page.wait_for_function("() => [...document.images].every(image => image.complete)")
+    page.screenshot(path=out, full_page=True, animations="disabled")
+
+
+def executable() -> str | None:
+    """The installed Chromium, if there is one."""
+    return next(filter(None, map(which, CHROMIUM_NAMES)), None)
+
+
+def main(url: str, photo: Path, out: Path) -> None:
+    """Draws one photo on a running app and saves a picture of the page."""
+    found = executable()
+    if found is None:
+        raise SystemExit(f"error: no browser: install one of {', '.join(CHROMIUM_NAMES)}.")
+    with browser(found) as running:
+        page = running.new_page(viewport={"width": DESKTOP[0], "height": DESKTOP[1]})
+        enter(page, url)
+        upload_one(page, photo)
+        draw_one(page, f"{photo.stem}-")
+        shoot(page, out)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))
