@@ -1,5 +1,6 @@
 """MediaPipe's face mesh on one upright crop, believed only where it agrees with the detector."""
 
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -17,6 +18,14 @@ _PUPILS: Final = (468, 473)
 _LIPS: Final = (13, 14)
 
 
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """Landmarks float32 (478, 2), px of the crop, and how far they are from what the detector saw, in face widths."""
+
+    landmarks: Array
+    misfit: float
+
+
 class FaceMesh:
     """Fits 478 landmarks; static, so that pictures have nothing to do with each other."""
 
@@ -30,16 +39,15 @@ class FaceMesh:
         """Free the graph."""
         self._graph.close()
 
-    def fit(self, crop: AlignedCrop, points: Array) -> Array | None:
-        """The landmarks (478, 2) in the crop's px that agree with the detector's points (6, 2) there, or None."""
-        side = crop.pixels.shape[0]
-        best: Array | None = None
-        least = MISFIT
+    def fit(self, crop: AlignedCrop, points: Array) -> Fit | None:
+        """The mesh that agrees best with the detector's points (6, 2), px of the crop; None if none does."""
+        side = np.float32(crop.pixels.shape[0])
+        best: Fit | None = None
         for mesh in self._graph.process(crop.pixels).multi_face_landmarks or ():
-            landmarks = np.array([[p.x, p.y] for p in mesh.landmark], dtype=np.float32) * np.float32(side)
+            landmarks = np.array([[p.x, p.y] for p in mesh.landmark], dtype=np.float32) * side
             wrong = misfit(landmarks, points, crop.box)
-            if wrong < least:
-                best, least = landmarks, wrong
+            if wrong < (MISFIT if best is None else best.misfit):
+                best = Fit(landmarks, wrong)
         return best
 
 

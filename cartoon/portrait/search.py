@@ -12,8 +12,8 @@ from cartoon.portrait.upright import reduced
 
 CANDIDATE_SCORE: Final = 0.5
 SURE_SCORE: Final = 0.75
-"""False candidates stayed below 0.75 over 50 faceless pictures, true faces of 32 px and more above 0.78 in their best
-tile."""
+"""Of true faces from 32 px up 99 in 100 score more than 0.85 in their best tile; of the false candidates in 60 faceless
+pictures two scored this much, at most 0.82."""
 
 INPUT: Final = {FULL: 384, SHORT: 256}
 """Long side, px, of what the networks get: twice their own 192 and 128, so that reducing by area comes before."""
