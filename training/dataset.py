@@ -14,13 +14,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cartoon.portrait.guide import CHANNELS, draw_guide, face_width
+from cartoon.portrait.guide import CHANNELS, FEATURES, draw_guide, face_width
 
 SCALES = (0.4, 1.7)
 """Range of the resize factor, log-uniform: faces of about 80 to 340 px from pairs whose faces are 200 px wide."""
 FACELESS_SHARE = 0.1
 FULL_STRENGTH_SHARE = 0.8
-FEATURES = [CHANNELS.index(name) for name in ("eyes", "brows", "lids", "mouth", "lips", "nose")]
 FACE_CHANNELS = [i for i, name in enumerate(CHANNELS) if name not in ("person", "light_steps")]
 
 

@@ -36,6 +36,7 @@ CHANNELS: Final = (
     "hair_steps",
     "light_steps",
 )
+FEATURES: Final = [CHANNELS.index(name) for name in ("eyes", "brows", "lids", "lips", "mouth", "nose")]
 _DRAWN: Final = CHANNELS[1:11]
 
 # fmt: off

@@ -20,7 +20,7 @@ from cartoon.image import Alpha, Cartoon, Face, Photo, Pixels
 from cartoon.portrait import compose
 from cartoon.portrait.align import Crop, align, warp
 from cartoon.portrait.faces import Detector, MediaPipeDetector
-from cartoon.portrait.guide import Plane, Points, draw_guide, smoothstep
+from cartoon.portrait.guide import FEATURES, Plane, Points, draw_guide, smoothstep
 from cartoon.portrait.person import PersonMask
 from cartoon.settings import Options, Size
 from cartoon.styles.network import Canvas, Drawn, StyleNet
@@ -30,6 +30,9 @@ log = logging.getLogger(__name__)
 
 LARGEST_DRAWN: Final = 2048
 """Long side, px, of the largest picture drawn in one piece; above it the drawing is enlarged, and says so."""
+HOME_SIZE: Final = 640
+"""Long side, px, of the portraits the network learned from. A smaller photo is enlarged to it first: lines come out
+crisper than when the drawing is enlarged."""
 BATCH_PHOTOS: Final = 8
 """Photos prepared together: bounds memory however long the batch is."""
 
@@ -106,7 +109,7 @@ class Cartoonizer:
             for start in range(0, len(photos), BATCH_PHOTOS):
                 sketches = [self._prepare(photo, options, card) for photo in photos[start : start + BATCH_PHOTOS]]
                 self._paint(sketches)
-                drawn += [_finish(sketch, options) for sketch in sketches]
+                drawn += [_finish(sketch, options, card) for sketch in sketches]
         return drawn
 
     def _prepare(self, photo: Photo, options: Options, card: StyleCard) -> "_Sketch":
@@ -126,6 +129,7 @@ class Cartoonizer:
         sketch.warped = pixels
         with sketch.timed("guide"):
             guide = draw_guide(pixels, person, sketch.points)
+            sketch.features = guide[FEATURES].max(0)
             sketch.canvases = [Canvas(pixels, guide, card.slot, options.strength)]
             for points in sketch.points:
                 crop = align(pixels, person, points)
@@ -153,11 +157,18 @@ class _Sketch:
     shape: tuple[int, int]
     faces: tuple[Face, ...] = ()
     points: list[Points] = field(default_factory=list)
+    features: NDArray[np.uint8] = field(default_factory=lambda: np.zeros((0, 0), np.uint8))
     warped: Pixels = field(default_factory=lambda: np.zeros((0, 0, 3), np.uint8))
     crops: list[Crop] = field(default_factory=list)
     canvases: list[Canvas] = field(default_factory=list)
     drawn: list[Drawn] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
+
+    def enlarge(self, shape: tuple[int, ...]) -> None:
+        """Carry what composing needs to (height, width)."""
+        self.points = [points * np.float32(shape[0] / self.warped.shape[0]) for points in self.points]
+        self.warped = resize(self.warped, (shape[0], shape[1]))
+        self.features = resize(self.features, (shape[0], shape[1]))
 
     @contextmanager
     def timed(self, step: str) -> Iterator[None]:
@@ -166,19 +177,27 @@ class _Sketch:
         self.seconds[step] = time.perf_counter() - began
 
 
-def _finish(sketch: _Sketch, options: Options) -> Cartoon:
+def _finish(sketch: _Sketch, options: Options, card: StyleCard) -> Cartoon:
     """Everything after the network: blend, background, colour, size."""
     with sketch.timed("compose"):
         stack = sketch.drawn[0].stack
         for crop, drawn, points in zip(sketch.crops, sketch.drawn[1:], sketch.points, strict=True):
             compose.paste(stack, drawn.stack, crop, points)
-        picture = compose.mix_strength(compose.flatten(stack), sketch.warped, options.strength)
+        shape = result_shape(sketch.photo.pixels.shape, options.size)
+        scale = min(max(shape), LARGEST_DRAWN) / max(sketch.shape)
+        if scale > 1:  # enlarge the layers, not the picture: lines and outline stay crisp
+            stack = compose.enlarge(stack, result_shape(sketch.shape, min(max(shape), LARGEST_DRAWN)))
+            sketch.enlarge(stack.shape[1:])
+        picture = compose.flatten(stack)
+    with sketch.timed("tones"):
+        features = cv2.GaussianBlur(sketch.features, (0, 0), 1.5).astype(np.float32) / np.float32(255)
+        picture = compose.cel_steps(picture, features, card.tone_step, card.tone_share * options.strength)
+        picture = compose.mix_strength(picture, sketch.warped, options.strength)
     with sketch.timed("colour"):
         picture = compose.correct_colours(picture, sketch.warped, sketch.points)
     with sketch.timed("background"):
         picture, cover = compose.replace_background(picture, stack, options.background, sketch.warped)
     with sketch.timed("resize"):
-        shape = result_shape(sketch.photo.pixels.shape, options.size)
         pixels = resize(compose.to_uint8(picture), shape)
         alpha = _joined_alpha(sketch.photo.alpha, cover, shape)
     effective = min(max(sketch.shape), max(sketch.photo.pixels.shape[:2]))
@@ -224,10 +243,10 @@ def resize(picture: NDArray[Value], shape: tuple[int, int]) -> NDArray[Value]:
 
 
 def _drawn_shape(shape: Sequence[int], size: Size) -> tuple[int, int]:
-    height, width = result_shape(shape, size)
-    if max(height, width) <= LARGEST_DRAWN:
-        return height, width
-    return result_shape(shape, LARGEST_DRAWN)
+    """(height, width) the network draws at: no more than the photo has (or HOME_SIZE), nor than LARGEST_DRAWN."""
+    wanted = result_shape(shape, size)
+    most = min(max(*shape[:2], HOME_SIZE), LARGEST_DRAWN)
+    return wanted if max(wanted) <= most else result_shape(shape, most)
 
 
 def _joined_alpha(given: Alpha | None, cover: Plane | None, shape: tuple[int, int]) -> Alpha | None:

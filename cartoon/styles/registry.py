@@ -18,7 +18,8 @@ class StyleCard:
 
     file: in the assets folder, several styles may share one. slot: its row in that network's style embedding.
     size_multiple: the network's input sides are padded to a multiple of this. exaggeration: how strongly the
-    style warps a face at exaggeration 1, 1.0 being eyes 22 % larger.
+    style warps a face at exaggeration 1, 1.0 being eyes 22 % larger. tone_step, tone_share: height of the flat tones in
+    L* and how flat they are made (compose.cel_steps).
     """
 
     id: str
@@ -30,6 +31,8 @@ class StyleCard:
     size_multiple: int
     slot: int
     exaggeration: float
+    tone_step: float
+    tone_share: float
 
     @property
     def path(self) -> Path:
