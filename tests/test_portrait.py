@@ -198,3 +198,26 @@ def test_true_colours_are_left_alone() -> None:
     photo = noise(120, 120)
     picture = photo.astype(np.float32) / 255
     assert compose.correct_colours(picture, photo, [template((60, 60), 50)]) is picture
+
+
+def test_tones_become_flat_and_edges_stay() -> None:
+    ramp = np.repeat(np.linspace(0.2, 0.8, 300, dtype=np.float32)[None, :, None], 40, 0).repeat(3, 2)
+    ramp[:, 150:] = np.minimum(ramp[:, 150:] + 0.2, 1)
+    none = np.zeros(ramp.shape[:2], np.float32)
+    flat = compose.cel_steps(ramp, none, 10.0, 1.0)
+    slopes = np.abs(np.diff(flat[20, :, 0]))
+    assert np.median(slopes) < 0.25 * np.median(np.abs(np.diff(ramp[20, :, 0]))), "still a ramp"
+    assert slopes[149] > 0.15, "the edge was lost"
+    assert np.allclose(compose.cel_steps(ramp, none + 1, 10.0, 1.0), ramp, atol=2 / 255), "features were touched"
+    assert compose.cel_steps(ramp, none, 10.0, 0.0) is ramp
+
+
+def test_enlarged_layers_keep_their_place_and_their_edges() -> None:
+    stack = layered(60, 60)
+    large = compose.enlarge(stack, (180, 180))
+    assert large.shape == (8, 180, 180)
+    assert large.min() >= 0
+    assert large.max() <= 1
+    assert np.allclose(large[:6, 90, 90], stack[:6, 30, 30], atol=1e-3)
+    rise = large[6, 90, 40:80]
+    assert ((rise > 0.05) & (rise < 0.95)).sum() <= 4, "the outline went soft"
