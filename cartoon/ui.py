@@ -124,6 +124,7 @@ def _one_photo(does: Actions) -> None:
                 show_label=False,
                 format="png",
                 interactive=False,
+                buttons=["fullscreen"],
                 max_height=720,
                 elem_id="toon-result",
             )

@@ -1,9 +1,13 @@
 """What the web doors say about a drawing or a run: plain sentences, and the small HTML the page shows."""
 
 import html
+from typing import Final
 
 from cartoon.batch import Failure, Progress
 from cartoon.request import Drawing
+
+WORTH_SECONDS: Final = 0.005
+"""A step that took less is left out of the line: it would read 0.00."""
 
 
 def describe(drawing: Drawing) -> str:
@@ -11,17 +15,17 @@ def describe(drawing: Drawing) -> str:
     height, width = drawing.photo.pixels.shape[:2]
     new_height, new_width = drawing.cartoon.pixels.shape[:2]
     faces = len(drawing.cartoon.faces)
+    steps = [f"{step} {seconds:.2f}" for step, seconds in drawing.seconds.items() if seconds >= WORTH_SECONDS]
     parts = [
         f"{width} × {height} px → {new_width} × {new_height} px",
         "1 face found" if faces == 1 else f"{faces or 'no'} faces found",
-        f"{sum(drawing.seconds.values()):.2f} s ("
-        + ", ".join(f"{step} {seconds:.2f}" for step, seconds in drawing.seconds.items())
-        + ")",
+        f"{sum(drawing.seconds.values()):.2f} s ({', '.join(steps)})",
     ]
+    notes = (*drawing.photo.notes, *drawing.cartoon.notes)
     effective = drawing.cartoon.effective_size
-    if effective < max(new_height, new_width):
+    if effective < max(new_height, new_width) and not any("enlarged" in note for note in notes):
         parts.append(f"drawn at {effective} px and enlarged")
-    return " · ".join((*parts, *drawing.photo.notes, *drawing.cartoon.notes))
+    return " · ".join((*parts, *notes))
 
 
 def sentence(progress: Progress) -> str:

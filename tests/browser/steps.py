@@ -53,6 +53,12 @@ def upload_one(page: Page, photo: Path) -> None:
     page.get_by_role("button", name="Remove Image").wait_for()
 
 
+def choose_example(page: Page) -> None:
+    """Clicks the first example below the first tab."""
+    page.locator(".gallery-item").first.click()
+    page.get_by_role("button", name="Remove Image").wait_for()
+
+
 def move_strength(page: Page, steps: int) -> Locator:
     """Moves the first tab's strength slider by so many steps of 0.05 to the right; returns its number field."""
     slider = page.get_by_role("slider", name="Strength").first

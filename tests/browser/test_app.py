@@ -29,7 +29,7 @@ def test_one_photo(open_page: Callable[..., "Page"], portraits: list[Path], tmp_
     assert sizes[0] == sizes[1]
     assert max(sizes[0]) == 1024
     status = page.locator("#toon-status").inner_text()
-    for told in ("1 face found", "→", "1024 px", " s (decode "):
+    for told in ("1 face found", "→", "1024 px", " s ("):
         assert told in status
 
     download = steps.save(page, button)
@@ -93,6 +93,14 @@ def test_mistakes_are_answered_with_a_sentence(open_page: Callable[..., "Page"],
     steps.upload_one(page, text)
     page.get_by_role("button", name="Cartoonize").click()
     page.get_by_text("no <b>picture<b>.jpg is not a picture").wait_for()
+
+
+def test_an_example_is_one_click_away(open_page: Callable[..., "Page"]) -> None:
+    from tests.browser import steps
+
+    page = open_page()
+    steps.choose_example(page)
+    steps.draw_one(page, "-anime.png")
 
 
 @pytest.mark.parametrize("tab", ["One photo", "Many photos"])
