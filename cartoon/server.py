@@ -6,8 +6,8 @@ import shutil
 import signal
 import socket
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Final
@@ -22,12 +22,12 @@ from cartoon.request import Studio
 from cartoon.settings import Settings
 
 GRACE_SECONDS: Final = 5
-"""How long open requests may take to end after SIGTERM; a page's event stream would hold the process for ever."""
+"""How long requests under way may take to end after SIGTERM."""
 HEADERS: Final = (
     # The browser itself then refuses to talk to any other host, whatever a page library may try.
     (
         b"content-security-policy",
-        b"default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; object-src 'none'; base-uri 'self'",
+        b"default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; object-src 'none'",
     ),
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"same-origin"),
@@ -60,7 +60,7 @@ def create_app(artist: Studio, settings: Settings) -> FastAPI:
     app = FastAPI(title="Cartoon", docs_url=None, redoc_url=None, lifespan=lifespan)
     app.add_middleware(_StayHome)
     api.install(app, artist, settings)
-    ui.mount(app, artist, settings, cache)
+    app.state.end_streams = ui.mount(app, artist, settings, cache)
     return app
 
 
@@ -71,16 +71,28 @@ def serve(settings: Settings) -> None:
     """
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     signal.signal(signal.SIGTERM, _leave)
-    with _listen(settings.host, settings.port) as listener:
+    with suppress(KeyboardInterrupt), _listen(settings.host, settings.port) as listener:
         from cartoon.portrait.pipeline import Cartoonizer
 
         artist = Cartoonizer.load(settings.device, settings.precision)
         # No access log: the page's addresses hold the names of people's files.
-        config = uvicorn.Config(
-            create_app(artist, settings), access_log=False, timeout_graceful_shutdown=GRACE_SECONDS, log_level="warning"
-        )
+        app = create_app(artist, settings)
+        config = uvicorn.Config(app, access_log=False, timeout_graceful_shutdown=GRACE_SECONDS, log_level="warning")
         _log.info("open http://%s:%d", settings.host, listener.getsockname()[1])
-        uvicorn.Server(config).run(sockets=[listener])
+        Server(config, app.state.end_streams).run(sockets=[listener])
+
+
+class Server(uvicorn.Server):
+    """A server that, told to stop, first ends the event stream of every open page; else they would hold it."""
+
+    def __init__(self, config: uvicorn.Config, end_streams: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._end_streams = end_streams
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Ends the streams, then waits for what is under way."""
+        self._end_streams()
+        await super().shutdown(sockets)
 
 
 class _StayHome:

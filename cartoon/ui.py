@@ -1,12 +1,15 @@
 """The page: one photo with a before/after, many photos with progress and a zip. Layout, then wiring."""
 
 import html
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import gradio as gr
 from fastapi import FastAPI
+from gradio.routes import App as GradioApp
+from starlette.routing import Mount
 
 from cartoon.actions import PLAIN_COLOUR, ZIP_LABEL, Actions, cancel, finish, forget
 from cartoon.request import Studio
@@ -223,8 +226,11 @@ def _endpoints(does: Actions) -> None:
     )
 
 
-def mount(app: FastAPI, artist: Studio, settings: Settings, cache: Path) -> None:
-    """Mounts the page at `/` of `app`; `cache` is the folder that Gradio was told to keep files in."""
+def mount(app: FastAPI, artist: Studio, settings: Settings, cache: Path) -> Callable[[], None]:
+    """Mounts the page at `/` of `app`; `cache` is the folder that Gradio was told to keep files in.
+
+    Returns what ends the pages' open event streams, to be called in the event loop when the server stops.
+    """
     page = build(artist, settings, cache / "results")
     page.queue(max_size=settings.max_queue, api_open=False)
     theme = gr.themes.Soft(primary_hue="violet", secondary_hue="violet", font=FONTS, font_mono=MONO_FONTS)
@@ -243,6 +249,8 @@ def mount(app: FastAPI, artist: Studio, settings: Settings, cache: Path) -> None
         theme=theme,
         css_paths=[CSS_FILE],
     )
+    mounts = [route.app for route in app.routes if isinstance(route, Mount)]
+    return next(mounted for mounted in mounts if isinstance(mounted, GradioApp)).stop_event.set
 
 
 def _names_url(value: Any) -> bool:

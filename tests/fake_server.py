@@ -9,7 +9,7 @@ from pathlib import Path
 
 import uvicorn
 
-from cartoon.server import create_app
+from cartoon.server import Server, create_app
 from cartoon.settings import Settings
 from tests.fakes import FakeArtist
 
@@ -19,7 +19,7 @@ def main(home: Path) -> None:
     app = create_app(FakeArtist(), Settings(data_dir=home, max_upload_mb=1))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         print(listener.getsockname()[1], flush=True)
-        uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)).run(sockets=[listener])
+        Server(uvicorn.Config(app, log_level="warning"), app.state.end_streams).run(sockets=[listener])
 
 
 if __name__ == "__main__":

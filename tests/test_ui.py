@@ -37,11 +37,18 @@ class Served:
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     home = tmp_path_factory.mktemp("home")
     command = [sys.executable, "-m", "tests.fake_server", str(home)]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+    log = home / "log.txt"
+    with (
+        log.open("w") as errors,
+        subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=errors, text=True) as process,
+    ):
         assert process.stdout is not None
-        port = int(process.stdout.readline())
-        yield Served(f"http://127.0.0.1:{port}/", home)
+        port = process.stdout.readline()
+        assert port, log.read_text()
+        yield Served(f"http://127.0.0.1:{int(port)}/", home)
         process.terminate()
+    # The client's event stream is still open here: it must not hold the server, and no name may be in the log.
+    assert log.read_text() == ""
 
 
 @pytest.fixture(scope="module")
