@@ -93,12 +93,14 @@ class MediaPipeDetector:
         chosen = next((c for c in group if c.network == FULL and c.score > best.score - 0.2), best)
         # Folds and lapel pins can please one network; over 60 faceless pictures none pleased both this much.
         agreed = all(any(c.network == name and c.score >= SURE_SCORE for c in group) for name in (FULL, SHORT))
-        for face_width, margin in MESH_CROPS if best.score >= SURE_SCORE else MESH_CROPS[:1]:
-            crop = aligned_crop(picture, chosen, face_width, margin)
-            fit = self._mesh.fit(crop, crop.to_crop(chosen.points))
+        attempts = [(chosen, shape) for shape in MESH_CROPS]
+        attempts.insert(1, (best, MESH_CROPS[0]))  # where the chosen box is the one that is off
+        for candidate, (face_width, margin) in attempts if best.score >= SURE_SCORE else attempts[:1]:
+            crop = aligned_crop(picture, candidate, face_width, margin)
+            fit = self._mesh.fit(crop, crop.to_crop(candidate.points))
             if fit is not None:
                 believed = agreed or self._evidence(best, crop) - fit.misfit >= BELIEF
-                return Face(chosen.box, crop.to_picture(fit.landmarks), best.score) if believed else None
+                return Face(candidate.box, crop.to_picture(fit.landmarks), best.score) if believed else None
         return None
 
     def _evidence(self, candidate: Candidate, crop: AlignedCrop) -> float:
