@@ -134,6 +134,15 @@ def cel_steps(picture: Picture, features: Plane, step: float, share: float) -> P
     return _rgb(lab)
 
 
+def light_eyes(picture: Picture, highlight: Plane, strength: float) -> Picture:
+    """Paint the highlights of the eyes where the guide has them.
+
+    They are a few pixels of pure white whose place the network knows to within one: it averages them to grey.
+    highlight: (H, W) 0..1.
+    """
+    return np.asarray(picture + (highlight * np.float32(0.85 * strength))[..., None] * (1 - picture), np.float32)
+
+
 def mix_strength(picture: Picture, photo: Pixels, strength: float) -> Picture:
     """Fade the drawing into the photo below FULL_DRAWING; above it the network alone knows the strength."""
     share = float(smoothstep(np.full(1, strength, np.float32), 0.0, FULL_DRAWING)[0])

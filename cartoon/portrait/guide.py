@@ -85,6 +85,11 @@ def draw_guide(pixels: Pixels, person: Plane, faces: Sequence[Points]) -> NDArra
     return guide
 
 
+def highlights(guide: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The guide's eye highlights as far as the eyes are open: uint8 (H, W)."""
+    return np.asarray(np.minimum(guide[CHANNELS.index("highlight")], guide[CHANNELS.index("eyes")]), np.uint8)
+
+
 class _Face:
     """Draws one face's features into the guide, each channel as a union with what is there."""
 

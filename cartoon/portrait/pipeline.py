@@ -20,7 +20,7 @@ from cartoon.image import Alpha, Cartoon, Face, Photo, Pixels
 from cartoon.portrait import compose
 from cartoon.portrait.align import Crop, align, warp
 from cartoon.portrait.faces import Detector, MediaPipeDetector
-from cartoon.portrait.guide import FEATURES, Plane, Points, draw_guide, smoothstep
+from cartoon.portrait.guide import FEATURES, Plane, Points, draw_guide, highlights, smoothstep
 from cartoon.portrait.person import PersonMask
 from cartoon.settings import Options, Size
 from cartoon.styles.network import Canvas, Drawn, StyleNet
@@ -130,6 +130,7 @@ class Cartoonizer:
         with sketch.timed("guide"):
             guide = draw_guide(pixels, person, sketch.points)
             sketch.features = guide[FEATURES].max(0)
+            sketch.highlight = highlights(guide)
             sketch.canvases = [Canvas(pixels, guide, card.slot, options.strength)]
             for points in sketch.points:
                 crop = align(pixels, person, points)
@@ -158,6 +159,7 @@ class _Sketch:
     faces: tuple[Face, ...] = ()
     points: list[Points] = field(default_factory=list)
     features: NDArray[np.uint8] = field(default_factory=lambda: np.zeros((0, 0), np.uint8))
+    highlight: NDArray[np.uint8] = field(default_factory=lambda: np.zeros((0, 0), np.uint8))
     warped: Pixels = field(default_factory=lambda: np.zeros((0, 0, 3), np.uint8))
     crops: list[Crop] = field(default_factory=list)
     canvases: list[Canvas] = field(default_factory=list)
@@ -169,6 +171,7 @@ class _Sketch:
         self.points = [points * np.float32(shape[0] / self.warped.shape[0]) for points in self.points]
         self.warped = resize(self.warped, (shape[0], shape[1]))
         self.features = resize(self.features, (shape[0], shape[1]))
+        self.highlight = resize(self.highlight, (shape[0], shape[1]))
 
     @contextmanager
     def timed(self, step: str) -> Iterator[None]:
@@ -192,6 +195,7 @@ def _finish(sketch: _Sketch, options: Options, card: StyleCard) -> Cartoon:
     with sketch.timed("tones"):
         features = cv2.GaussianBlur(sketch.features, (0, 0), 1.5).astype(np.float32) / np.float32(255)
         picture = compose.cel_steps(picture, features, card.tone_step, card.tone_share * options.strength)
+        picture = compose.light_eyes(picture, sketch.highlight.astype(np.float32) / np.float32(255), options.strength)
         picture = compose.mix_strength(picture, sketch.warped, options.strength)
     with sketch.timed("colour"):
         picture = compose.correct_colours(picture, sketch.warped, sketch.points)
