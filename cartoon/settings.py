@@ -1,10 +1,12 @@
 """What the process was told once (Settings) and what one request asks for (Options)."""
 
+import os
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
+from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from cartoon.errors import OptionsError
@@ -30,7 +32,8 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="CARTOON_", frozen=True)
 
-    host: str = "127.0.0.1"
+    host: str = Field(default_factory=lambda: _default_host())
+    """This machine only, except in a Hugging Face Space, whose proxy comes from outside the container."""
     port: int = 7860
     device: str = "auto"
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
@@ -83,6 +86,10 @@ class Options:
     def with_style(self, style: str) -> "Options":
         """The same request in another style."""
         return replace(self, style=style)
+
+
+def _default_host() -> str:
+    return "0.0.0.0" if os.environ.get("SPACE_ID") else "127.0.0.1"
 
 
 def _real(name: str, value: object, limits: tuple[float, float]) -> float:

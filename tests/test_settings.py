@@ -1,0 +1,54 @@
+"""Settings from the environment, options from callers."""
+
+import pytest
+
+from cartoon.errors import OptionsError
+from cartoon.settings import Options, Settings
+
+
+def test_only_this_machine_is_served_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SPACE_ID", raising=False)
+    assert Settings().host == "127.0.0.1"
+
+
+def test_a_space_is_served_to_its_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPACE_ID", "someone/cartoon")
+    assert Settings().host == "0.0.0.0"
+    assert Settings(host="127.0.0.1").host == "127.0.0.1"
+
+
+def test_variables_are_read_and_flags_win(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CARTOON_PORT", "8123")
+    assert Settings().port == 8123
+    assert Settings(port=9000).port == 9000
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("strength", 0.09),
+        ("strength", 1.01),
+        ("strength", "much"),
+        ("strength", None),
+        ("size", 63),
+        ("size", 4097),
+        ("size", 100.5),
+        ("size", "huge"),
+        ("exaggeration", -0.1),
+        ("background", "#12345"),
+        ("background", ""),
+        ("format", "gif"),
+        ("quality", 0),
+        ("quality", 101),
+        ("style", " "),
+    ],
+)
+def test_an_option_out_of_range_is_refused_by_name(name: str, value: object) -> None:
+    with pytest.raises(OptionsError, match=name):
+        Options(**{name: value})
+
+
+def test_numbers_as_text_are_understood() -> None:
+    options = Options(strength="0.5", size="512", quality="80", exaggeration="1")  # as a form sends them
+    assert (options.strength, options.size, options.quality, options.exaggeration) == (0.5, 512, 80, 1.0)
+    assert Options(size="original").size == "original"
