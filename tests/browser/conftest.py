@@ -30,7 +30,8 @@ def unavailable(reason: str) -> None:
     pytest.skip(reason)
 
 
-@pytest.fixture(scope="session")
+# For one module, not the session: Playwright keeps an event loop running, in which other tests could not run theirs.
+@pytest.fixture(scope="module")
 def chromium() -> Iterator["Browser"]:
     try:
         from tests.browser import steps
