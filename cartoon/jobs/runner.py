@@ -120,9 +120,8 @@ def _explain(item: Item, problem: Exception) -> CartoonError:
     if isinstance(problem, MemoryError):
         return ResourceError(f"{item.name}: memory ran out; run it again with a smaller size or fewer programs open.")
     if isinstance(problem, OSError):
-        return ResourceError(
-            f"{item.name}: {problem.strerror or problem}: {problem.filename}; fix it and run it again."
-        )
-    log.error("%s: unexpected error", item.name, exc_info=problem)
+        # Without the path: behind a web door it would show how the server's disk is laid out.
+        return ResourceError(f"{item.name}: {problem.strerror or 'the disk failed'}; fix it and run it again.")
+    log.error("unexpected error", exc_info=problem)  # no names in logs
     kind = type(problem).__name__
     return CartoonError(f"{item.name}: unexpected {kind} ({problem}): a bug; please report it with the log.")
