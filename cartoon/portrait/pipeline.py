@@ -33,8 +33,8 @@ LARGEST_DRAWN: Final = 2048
 HOME_SIZE: Final = 640
 """Long side, px, of the portraits the network learned from. A smaller photo is enlarged to it first: lines come out
 crisper than when the drawing is enlarged."""
-BATCH_PHOTOS: Final = 8
-"""Photos prepared together: bounds memory however long the batch is."""
+CUDA_PHOTOS: Final = 8
+"""Photos prepared together on a GPU, so that those of one size share a pass; a CPU takes them one by one."""
 
 MATTE_EDGE: Final = (0.15, 0.85)
 """The mask is steepened between these, as it was for training."""
@@ -51,6 +51,7 @@ class Cartoonizer:
         self.device, self.precision = str(net.device), net.precision
         self.model = cards[0].file.removesuffix(".safetensors")
         self._net, self._detector, self._matte = net, detector, matte
+        self._together = 1 if net.device.type == "cpu" else CUDA_PHOTOS
         self._turn = threading.Lock()
 
     @classmethod
@@ -106,8 +107,8 @@ class Cartoonizer:
         card = find(options.style)
         drawn: list[Cartoon] = []
         with self._turn:
-            for start in range(0, len(photos), BATCH_PHOTOS):
-                sketches = [self._prepare(photo, options, card) for photo in photos[start : start + BATCH_PHOTOS]]
+            for start in range(0, len(photos), self._together):
+                sketches = [self._prepare(photo, options, card) for photo in photos[start : start + self._together]]
                 self._paint(sketches)
                 drawn += [_finish(sketch, options, card) for sketch in sketches]
         return drawn
