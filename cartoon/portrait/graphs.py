@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -21,7 +22,10 @@ def solutions() -> Any:
     Raises ResourceError, naming what to install, when it or a system library it needs is missing.
     """
     try:
-        import mediapipe
+        with warnings.catch_warnings():
+            # protobuf 4, which mediapipe needs, warns on Python 3.12; as an error that would break the import.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            import mediapipe
     except ImportError as missing:  # also a missing libGL.so.1 or libEGL.so.1
         raise ResourceError(
             f"Faces cannot be found because mediapipe does not load ({missing}): {INSTALL}."
