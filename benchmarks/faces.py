@@ -12,7 +12,6 @@ import argparse
 import itertools
 import json
 import os
-import platform
 import statistics
 import time
 from collections.abc import Sequence
@@ -25,6 +24,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.machine import processor
 from cartoon.image import Pixels
 from cartoon.portrait.candidates import Array, iou
 from cartoon.portrait.faces import MediaPipeDetector
@@ -110,13 +110,8 @@ def portrait_seconds(detector: MediaPipeDetector, folder: Path, count: int = 12)
 
 def machine() -> str:
     """The processor, its cores, and the versions that the figures depend on."""
-    name = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        models = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
-        name = models[0] if models else name
     load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
-    return f"{name}, {os.cpu_count()} cores{load}; mediapipe {version('mediapipe')}, OpenCV {cv2.__version__}"
+    return f"{processor()}, {os.cpu_count()} cores{load}; mediapipe {version('mediapipe')}, OpenCV {cv2.__version__}"
 
 
 def main() -> None:

@@ -4,30 +4,24 @@ Burns in once a size, then takes the sizes in turns, and prints medians as a Mar
 """
 
 import argparse
-import platform
 import statistics
 from pathlib import Path
 from typing import Final
 
 import torch
 
+from benchmarks.machine import processor
 from cartoon.image import Photo, read
-from cartoon.portrait.pipeline import Cartoonizer, resize, result_shape
+from cartoon.portrait.pipeline import Cartoonizer, result_shape
+from cartoon.portrait.scale import resize
 
 EXAMPLE: Final = Path(__file__).resolve().parents[1] / "assets" / "examples" / "021902.jpg"
 
 
 def machine(toon: Cartoonizer) -> str:
     """What the figures were taken on."""
-    name = torch.cuda.get_device_name() if toon.device.startswith("cuda") else _processor()
+    name = torch.cuda.get_device_name() if toon.device.startswith("cuda") else processor()
     return f"{name}, {torch.get_num_threads()} threads, {toon.device} {toon.precision}, torch {torch.__version__}"
-
-
-def _processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    return next(
-        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor()
-    )
 
 
 def main() -> None:

@@ -10,13 +10,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Final, Literal
 
-import cv2
-
 from cartoon.errors import CartoonError, ResourceError
 from cartoon.image import encode, read, write_atomically
 from cartoon.jobs.archive import write_zip
 from cartoon.jobs.job import Attempt, Item
 from cartoon.jobs.runner import Artist, run
+from cartoon.portrait.scale import reduced
 from cartoon.settings import Options
 
 PREVIEW_SIDE: Final = 768
@@ -153,13 +152,9 @@ def _after(now: Progress, attempt: Attempt, previews: Path, elapsed: float) -> P
 
 def _preview(picture: Path, previews: Path) -> Path:
     photo = read(picture)
-    height, width = photo.pixels.shape[:2]
-    scale = min(1.0, PREVIEW_SIDE / max(height, width))
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    pixels = cv2.resize(photo.pixels, size, interpolation=cv2.INTER_AREA)
-    alpha = None if photo.alpha is None else cv2.resize(photo.alpha, size, interpolation=cv2.INTER_AREA)
+    alpha = None if photo.alpha is None else reduced(photo.alpha, PREVIEW_SIDE)
     previews.mkdir(exist_ok=True)
     format: Literal["jpg", "webp"] = "jpg" if alpha is None else "webp"
     path = previews / f"{picture.name}.{format}"
-    write_atomically(path, encode(pixels, alpha, format, PREVIEW_QUALITY))  # type: ignore[arg-type]
+    write_atomically(path, encode(reduced(photo.pixels, PREVIEW_SIDE), alpha, format, PREVIEW_QUALITY))
     return path

@@ -145,7 +145,7 @@ def decode(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Photo:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as problem:
         raise TooLargeError(f"{name} unpacks to more pixels than is safe to decode: shrink it first.") from problem
     except _DECODER_PROBLEMS as problem:
-        logger.debug("%s: %s: %s", name, type(problem).__name__, problem)
+        logger.debug("not decoded: %s: %s", type(problem).__name__, problem)  # no names in logs
         raise UnreadableError(
             f"{name} is damaged or incomplete and cannot be read: copy it again or save it anew as PNG or JPEG."
         ) from problem

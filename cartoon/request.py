@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Final, Protocol
 
-import cv2
-
 from cartoon.errors import OptionsError, StyleError
 from cartoon.image import MEDIA_TYPES, Cartoon, Photo, decode, encode, resolve_format
 from cartoon.jobs.runner import Artist
+from cartoon.portrait.scale import resize
 from cartoon.settings import Options
 from cartoon.styles.registry import StyleCard
 
@@ -104,8 +103,5 @@ def before_picture(drawing: Drawing) -> bytes:
     """The photo as a JPEG of exactly the drawing's size, so that the two can be laid over each other."""
     height, width = drawing.cartoon.pixels.shape[:2]
     photo = drawing.photo
-    shrinks = width < photo.pixels.shape[1]
-    how = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
-    pixels = cv2.resize(photo.pixels, (width, height), interpolation=how)
-    alpha = None if photo.alpha is None else cv2.resize(photo.alpha, (width, height), interpolation=how)
-    return encode(pixels, alpha, "jpg", PREVIEW_QUALITY)  # type: ignore[arg-type]
+    alpha = None if photo.alpha is None else resize(photo.alpha, (height, width))
+    return encode(resize(photo.pixels, (height, width)), alpha, "jpg", PREVIEW_QUALITY)

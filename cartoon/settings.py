@@ -2,7 +2,7 @@
 
 import os
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
@@ -82,10 +82,6 @@ class Options:
             )
         if self.format not in FORMATS:
             raise OptionsError(f"format {self.format!r} is not known: use one of {', '.join(FORMATS)}.")
-
-    def with_style(self, style: str) -> "Options":
-        """The same request in another style."""
-        return replace(self, style=style)
 
 
 def _default_host() -> str:

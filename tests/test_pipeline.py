@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from cartoon.errors import OptionsError, StyleError, UnreadableError
 from cartoon.image import Photo, read
 from cartoon.portrait.compose import CHEEKS
-from cartoon.portrait.pipeline import Cartoonizer, resize, result_shape
+from cartoon.portrait.pipeline import Cartoonizer, result_shape
+from cartoon.portrait.scale import resize
 
 EXAMPLES = sorted((Path(__file__).parents[1] / "assets" / "examples").glob("*.jpg"))
 TOLERANCE = {"fp32": 2, "bf16": 4, "fp16": 4}

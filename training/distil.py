@@ -52,8 +52,7 @@ class Plan:
 
 def losses(layers: Layers, batch: Batch) -> dict[str, Tensor]:
     """The terms of the loss; each a scalar. Edges and the drawn features count most, since they make the drawing."""
-    drawn = layers.background + layers.alpha * (layers.foreground - layers.background)
-    drawn = drawn * (1 - layers.line)  # not clamped: overshoot must be seen to be corrected
+    drawn = layers.composite()
     person = batch.guide[:, :1]
     weight = batch.weight
     difference = (drawn - batch.target).abs()

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 from cartoon.errors import CartoonError, ResourceError
-from cartoon.image import MAX_PIXELS, Cartoon, Photo, encode, read, write_atomically
-from cartoon.jobs.inputs import output_format, output_paths
+from cartoon.image import MAX_PIXELS, Cartoon, OutputFormat, Photo, encode, read, write_atomically
+from cartoon.jobs.inputs import output_paths
 from cartoon.jobs.job import Attempt, Item
 from cartoon.settings import Options
 
@@ -104,7 +104,7 @@ def _finish(task: _Task, options: Options, artist: Artist) -> Attempt:
         return Attempt(task.item, error=decoded.error, seconds=decoded.seconds)
     try:
         cartoon = artist.draw(decoded.photo, options)
-        written = output_format(task.item, options.format)
+        written = cast(OutputFormat, task.output.suffix.removeprefix("."))  # output_paths has chosen it
         data = encode(cartoon.pixels, cartoon.alpha, written, options.quality)
         task.output.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(task.output, data)

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cartoon.image import Alpha, Pixels
+from cartoon.image import Pixels
 from cartoon.portrait.align import Crop
 from cartoon.portrait.guide import OVAL, Plane, Points, face_width, smoothstep
 
@@ -176,14 +176,9 @@ def correct_colours(picture: Picture, photo: Pixels, faces: Sequence[Points]) ->
     return result
 
 
-def to_uint8(picture: Picture) -> Pixels:
-    """float32 0..1 -> uint8 0..255, rounded."""
+def to_uint8(picture: Picture | Plane) -> NDArray[np.uint8]:
+    """float32 0..1 -> uint8 0..255, rounded, same shape."""
     return np.asarray(np.clip(picture * 255 + 0.5, 0, 255), np.uint8)
-
-
-def to_alpha(plane: Plane) -> Alpha:
-    """float32 0..1 -> uint8 0..255, rounded."""
-    return np.asarray(np.clip(plane * 255 + 0.5, 0, 255), np.uint8)
 
 
 def _cheek_excess(picture: Picture, photo: Pixels, face: Points) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -10,8 +10,9 @@ from cartoon.image import Face, Pixels
 from cartoon.portrait import graphs
 from cartoon.portrait.candidates import FULL, INSIDE_SHARE, SAME_FACE_IOU, SHORT, Candidate, cluster, inside, iou
 from cartoon.portrait.mesh import FaceMesh
+from cartoon.portrait.scale import reduced
 from cartoon.portrait.search import SURE_SCORE, FaceSearch
-from cartoon.portrait.upright import AlignedCrop, aligned_crop, reduced
+from cartoon.portrait.upright import AlignedCrop, aligned_crop
 
 LONGEST: Final = 2600
 """Long side, px, at which a larger picture is searched: bounds the time; 32 px there are 50 px in 12 megapixels."""

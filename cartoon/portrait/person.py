@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from cartoon.image import Face, Pixels
 from cartoon.portrait import graphs
-from cartoon.portrait.upright import reduced
+from cartoon.portrait.guide import smoothstep
+from cartoon.portrait.scale import reduced
 
 Mask = NDArray[np.float32]
 
@@ -114,6 +115,5 @@ def _fade(length: int, over: float, at_start: bool, at_end: bool) -> Mask:
     rise = np.ones(length, np.float32)
     for wanted, distance in ((at_start, steps), (at_end, length - steps)):
         if wanted:
-            t = np.clip(distance / max(over, 1.0), 0, 1)
-            rise *= (t * t * (3 - 2 * t)).astype(np.float32)
+            rise *= smoothstep(distance, 0.0, max(over, 1.0))
     return rise

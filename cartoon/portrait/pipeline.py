@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Final, TypeVar
+from typing import Final
 
 import cv2
 import numpy as np
@@ -22,6 +22,7 @@ from cartoon.portrait.align import Crop, align, warp
 from cartoon.portrait.faces import Detector, MediaPipeDetector
 from cartoon.portrait.guide import FEATURES, Plane, Points, draw_guide, highlights, smoothstep
 from cartoon.portrait.person import PersonMask
+from cartoon.portrait.scale import resize
 from cartoon.settings import Options, Size
 from cartoon.styles.network import Canvas, Drawn, StyleNet
 from cartoon.styles.registry import StyleCard, available, find
@@ -39,7 +40,6 @@ CUDA_PHOTOS: Final = 8
 MATTE_EDGE: Final = (0.15, 0.85)
 """The mask is steepened between these, as it was for training."""
 
-Value = TypeVar("Value", bound=np.generic)
 Matte = Callable[[Pixels, Sequence[Face]], Plane]
 
 
@@ -167,12 +167,12 @@ class _Sketch:
     drawn: list[Drawn] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
 
-    def enlarge(self, shape: tuple[int, ...]) -> None:
+    def enlarge(self, shape: tuple[int, int]) -> None:
         """Carry what composing needs to (height, width)."""
         self.points = [points * np.float32(shape[0] / self.warped.shape[0]) for points in self.points]
-        self.warped = resize(self.warped, (shape[0], shape[1]))
-        self.features = resize(self.features, (shape[0], shape[1]))
-        self.highlight = resize(self.highlight, (shape[0], shape[1]))
+        self.warped = resize(self.warped, shape)
+        self.features = resize(self.features, shape)
+        self.highlight = resize(self.highlight, shape)
 
     @contextmanager
     def timed(self, step: str) -> Iterator[None]:
@@ -188,10 +188,11 @@ def _finish(sketch: _Sketch, options: Options, card: StyleCard) -> Cartoon:
         for crop, drawn, points in zip(sketch.crops, sketch.drawn[1:], sketch.points, strict=True):
             compose.paste(stack, drawn.stack, crop, points)
         shape = result_shape(sketch.photo.pixels.shape, options.size)
-        scale = min(max(shape), LARGEST_DRAWN) / max(sketch.shape)
-        if scale > 1:  # enlarge the layers, not the picture: lines and outline stay crisp
-            stack = compose.enlarge(stack, result_shape(sketch.shape, min(max(shape), LARGEST_DRAWN)))
-            sketch.enlarge(stack.shape[1:])
+        side = min(max(shape), LARGEST_DRAWN)
+        if side > max(sketch.shape):  # enlarge the layers, not the picture: lines and outline stay crisp
+            larger = result_shape(sketch.shape, side)
+            stack = compose.enlarge(stack, larger)
+            sketch.enlarge(larger)
         picture = compose.flatten(stack)
     with sketch.timed("tones"):
         features = cv2.GaussianBlur(sketch.features, (0, 0), 1.5).astype(np.float32) / np.float32(255)
@@ -237,16 +238,6 @@ def result_shape(shape: Sequence[int], size: Size) -> tuple[int, int]:
     return max(1, round(height * scale)), size
 
 
-def resize(picture: NDArray[Value], shape: tuple[int, int]) -> NDArray[Value]:
-    """Resize (H, W) or (H, W, C) to shape (height, width): by area when shrinking, cubic when enlarging."""
-    if picture.shape[:2] == shape:
-        return picture
-    shrinks = shape[0] < picture.shape[0]
-    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
-    resized = cv2.resize(picture, (shape[1], shape[0]), interpolation=interpolation)  # type: ignore[arg-type]
-    return np.asarray(resized, picture.dtype)
-
-
 def _drawn_shape(shape: Sequence[int], size: Size) -> tuple[int, int]:
     """(height, width) the network draws at: no more than the photo has (or HOME_SIZE), nor than LARGEST_DRAWN."""
     wanted = result_shape(shape, size)
@@ -258,7 +249,7 @@ def _joined_alpha(given: Alpha | None, cover: Plane | None, shape: tuple[int, in
     """The photo's own transparency and the cut-out person's, multiplied."""
     alphas = [resize(given, shape)] if given is not None else []
     if cover is not None:
-        alphas.append(resize(compose.to_alpha(cover), shape))
+        alphas.append(resize(compose.to_uint8(cover), shape))
     if not alphas:
         return None
     if len(alphas) == 1:

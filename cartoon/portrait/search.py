@@ -8,7 +8,7 @@ import numpy as np
 
 from cartoon.image import Pixels
 from cartoon.portrait.candidates import FULL, SHORT, Array, Candidate, Tile, tiles
-from cartoon.portrait.upright import reduced
+from cartoon.portrait.scale import reduced
 
 CANDIDATE_SCORE: Final = 0.5
 SURE_SCORE: Final = 0.75

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from cartoon.image import Pixels
 from cartoon.portrait.candidates import Array, Candidate
+from cartoon.portrait.scale import reduced
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,16 +31,6 @@ class AlignedCrop:
     def to_crop(self, points: Array) -> Array:
         """Points (N, 2) of the picture in the crop's coordinates, px."""
         return np.asarray(points @ self.matrix[:, :2].T + self.matrix[:, 2], dtype=np.float32)
-
-
-def reduced(picture: Pixels, longest: int) -> Pixels:
-    """The picture, made smaller by area where its long side is over so many px."""
-    height, width = picture.shape[:2]
-    scale = longest / max(height, width)
-    if scale >= 1:
-        return picture
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
 
 
 def aligned_crop(picture: Pixels, candidate: Candidate, face_width: int, margin: float) -> AlignedCrop:

@@ -42,10 +42,17 @@ class Layers:
     alpha: Tensor
     line: Tensor
 
-    def flatten(self) -> Tensor:
-        """One opaque picture (B, 3, H, W), 0..1: background, then the person, then the lines multiplied over both."""
+    def composite(self) -> Tensor:
+        """One opaque picture (B, 3, H, W): background, then the person, then the lines multiplied over both.
+
+        Not clamped, as training must see an overshoot to correct it.
+        """
         tones = self.background + self.alpha * (self.foreground - self.background)
-        return (tones * (1 - self.line)).clamp(0, 1)
+        return tones * (1 - self.line)
+
+    def flatten(self) -> Tensor:
+        """The composite clamped to 0..1."""
+        return self.composite().clamp(0, 1)
 
 
 class CartoonNet(nn.Module):
