@@ -133,6 +133,12 @@ def test_the_photos_own_alpha_is_kept(toon: Cartoonizer, portraits) -> None:
     assert cartoon.alpha[100].min() == 255
 
 
+def test_notes_on_the_photo_are_not_told_again_with_the_drawing(toon: Cartoonizer, portraits) -> None:
+    # The doors show both lists; a note in both was told twice.
+    cartoon = toon(Photo(portraits[0], notes=("it was turned upright",)), size=100)
+    assert "it was turned upright" not in cartoon.notes
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (3, 200), (64, 64), (200, 3)])
 def test_tiny_and_narrow_pictures_come_out(toon: Cartoonizer, shape: tuple[int, int]) -> None:
     photo = np.full((*shape, 3), 90, np.uint8)

@@ -207,7 +207,7 @@ def _finish(sketch: _Sketch, options: Options, card: StyleCard) -> Cartoon:
         pixels = resize(compose.to_uint8(picture), shape)
         alpha = _joined_alpha(sketch.photo.alpha, cover, shape)
     effective = min(max(sketch.shape), max(sketch.photo.pixels.shape[:2]))
-    notes = list(sketch.photo.notes)
+    notes = []  # on the drawing; those on the photo stay with the photo
     if not sketch.faces:
         notes.append("No face found: the whole picture was drawn as it is.")
     if effective < max(shape):
