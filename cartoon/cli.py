@@ -143,8 +143,10 @@ def _run(order: Order, options: "Options", settings: "Settings", load: "Callable
     find_style(options.style)
     with ExitStack() as stack:
         stack.enter_context(_folder(order.out))
-        # Beside the results, which is where there is room; hidden, and gone when the run ends.
-        unpacked = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=".unpacked-", dir=order.out)))
+        unpacked: Path | None = None
+        if any(given.suffix.lower() == ".zip" for given in order.inputs):
+            # Beside the results, which is where there is room; hidden, and gone when the run ends.
+            unpacked = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=".unpacked-", dir=order.out)))
         found = find(order.inputs, unpacked, order.out)
         outputs = output_paths(found.items, options, order.out)
         if order.zip:
@@ -154,7 +156,9 @@ def _run(order: Order, options: "Options", settings: "Settings", load: "Callable
         return _draw(order, options, found, unpacked, artist, settings.max_pixels)
 
 
-def _draw(order: Order, options: "Options", found: "Found", unpacked: Path, artist: "Artist", max_pixels: int) -> int:
+def _draw(
+    order: Order, options: "Options", found: "Found", unpacked: Path | None, artist: "Artist", max_pixels: int
+) -> int:
     from cartoon.jobs.runner import run as run_items
 
     started, counts, interrupted = time.perf_counter(), Counter[str](), False
@@ -205,9 +209,9 @@ def _pack(order: Order, results: list[Path]) -> Path | None:
     return order.zip
 
 
-def _shown(item: "Item", unpacked: Path) -> str:
+def _shown(item: "Item", unpacked: Path | None) -> str:
     """The input as the user knows it: its path, or for a zip's member its path inside."""
-    return item.name if item.source.is_relative_to(unpacked) else str(item.source)
+    return item.name if unpacked and item.source.is_relative_to(unpacked) else str(item.source)
 
 
 def _load_cartoonizer(device: str, precision: str) -> "Artist":
