@@ -1,11 +1,10 @@
-"""Photo and drawing pairs -> training crops.
+"""Prepared photos -> training crops.
 
-A folder of pairs holds NAME.photo.jpg (already warped: what the network will see) and NAME.STYLE.jpg for each style.
-Faces and person masks come from `faces.npz` (see training/prepare.py), so that training itself needs no detector.
-Every pair becomes a few variants (scale, roll, colour, JPEG), each with its guide drawn natively at that scale.
+A folder of prepared photos holds NAME.npz (training/prepare.py): photo, person mask, landmarks, the teacher's stack. Every
+photo becomes a few variants (scale, roll, light, JPEG), each with its guide drawn at that scale, held in memory.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,185 +13,139 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cartoon.portrait.guide import CHANNELS, FEATURES, draw_guide, face_width
+from cartoon.portrait.guide import Points, draw_guide, face_width
+from cartoon.styles.layers import ALPHA
 
-SCALES = (0.4, 1.7)
-"""Range of the resize factor, log-uniform: faces of about 80 to 340 px from pairs whose faces are 200 px wide."""
-FACELESS_SHARE = 0.1
-FULL_STRENGTH_SHARE = 0.8
-FACE_CHANNELS = [i for i, name in enumerate(CHANNELS) if name not in ("person", "light_steps")]
+FACES_PX = (70.0, 400.0)
+"""Face widths, px, the network is to know; log-uniform."""
+LARGEST_GROWTH = 2.0
+"""A photo is not enlarged by more: there is nothing to learn from blur."""
+FACELESS_SHARE = 0.08
+FACE_SHARE = 0.6
+"""Share of the crops that are taken around the face."""
 
 
 @dataclass(frozen=True, eq=False)
 class Variant:
-    """One augmented pair, all uint8: photo, flat (the smoothed photo that low strengths lead to) and drawings are
-    (H, W, 3), guide (G, H, W), line (styles, H, W); centre is the face's, xy px; width is the face's, px."""
+    """One augmented photo, all uint8: photo (H, W, 3), guide (G, H, W), stack (11, H, W); centre: the face's, xy px."""
 
     photo: NDArray[np.uint8]
-    flat: NDArray[np.uint8]
     guide: NDArray[np.uint8]
-    drawings: tuple[NDArray[np.uint8], ...]
-    line: NDArray[np.uint8]
+    stack: NDArray[np.uint8]
     centre: tuple[float, float]
     width: float
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Crops, float32 NCHW 0..1; style int64 (B,), strength float32 (B,)."""
+    """Crops, float32 NCHW 0..1: photo (B, 3, ...), guide (B, G, ...), target: the stack (B, 11, ...) or a drawing (B, 3, ...)."""
 
     photo: torch.Tensor
     guide: torch.Tensor
     target: torch.Tensor
-    line: torch.Tensor
-    style: torch.Tensor
-    strength: torch.Tensor
-    weight: torch.Tensor
 
 
-def drawing_share(strength: NDArray[np.float32]) -> NDArray[np.float32]:
-    """How much of the drawing is in the target at a strength; steep, so that 0.7 already reads as a drawing (93 %)."""
-    return np.asarray(1 - (1 - strength) ** 2.2, np.float32)
-
-
-def load_pair(folder: Path, name: str, styles: Sequence[str]) -> list[NDArray[np.uint8]]:
-    """The photo and its drawings, uint8 (H, W, 3) sRGB."""
-    pictures = []
-    for kind in ("photo", *styles):
-        path = folder / f"{name}.{kind}.jpg"
-        picture = cv2.imread(str(path))
-        if picture is None:
-            raise FileNotFoundError(f"{path} is missing or unreadable: each pair needs a photo and all styles.")
-        pictures.append(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB))
-    return pictures
-
-
-def line_layer(drawing: NDArray[np.uint8], width: float) -> NDArray[np.uint8]:
-    """What is darker than its closing: thin dark structures, i.e. the drawing's lines, as ink 0..255."""
-    light = cv2.cvtColor(drawing, cv2.COLOR_RGB2Lab)[..., 0].astype(np.float32)
-    side = 2 * max(1, round(0.022 * width)) + 1
-    closed = cv2.morphologyEx(light, cv2.MORPH_CLOSE, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)))
-    ink = 1 - (light + 4) / (closed + 4)
-    return np.asarray(np.clip((ink - 0.12) / 0.6, 0, 1) * 255, np.uint8)
-
-
-def make_variant(
-    pictures: list[NDArray[np.uint8]],
-    landmarks: NDArray[np.float32],
-    person: NDArray[np.uint8],
-    rng: np.random.Generator,
-) -> Variant:
-    """One random scale, roll, mirror, exposure and JPEG quality of a pair."""
-    scale = float(np.exp(rng.uniform(*np.log(SCALES))))
-    degrees = float(rng.normal(0, 7))
-    height, width = pictures[0].shape[:2]
-    size = (max(272, round(width * scale)), max(272, round(height * scale)))
-    scale = size[0] / width
-    matrix = cv2.getRotationMatrix2D((size[0] / 2, size[1] / 2), degrees, 1.0)
-    ratio = np.float32([size[0] / width, size[1] / height])
+def make_variant(given: Mapping[str, NDArray], rng: np.random.Generator, side: int) -> Variant:
+    """One random scale, roll, light and JPEG quality of a prepared photo, at least side x side px."""
+    photo, person, landmarks, stack = (given[k] for k in ("photo", "person", "landmarks", "stack"))
+    fw = face_width(landmarks)
+    height, width = person.shape
+    smallest = side / min(height, width)
+    scale = np.exp(rng.uniform(*np.log(FACES_PX))) / fw
+    scale = float(np.clip(scale, smallest, max(LARGEST_GROWTH, smallest)))
+    size = (max(side, round(width * scale)), max(side, round(height * scale)))
+    roll = cv2.getRotationMatrix2D((size[0] / 2, size[1] / 2), float(rng.normal(0, 8)), 1.0)
 
     def turn(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
         resized = cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
-        return np.asarray(cv2.warpAffine(resized, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT))
+        return np.asarray(cv2.warpAffine(resized, roll, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT))
 
-    points = (landmarks * ratio) @ matrix[:, :2].T.astype(np.float32) + matrix[:, 2].astype(np.float32)
-    photo, *drawings = (turn(p) for p in pictures)
-    mask = turn(person)
-    gain = rng.uniform(0.85, 1.15) * rng.uniform(0.95, 1.05, 3)  # exposure and white balance, alike on both sides
-    photo, *drawings = (np.clip(p * gain, 0, 255).astype(np.uint8) for p in (photo, *drawings))
-    guide = draw_guide(photo, mask.astype(np.float32) / 255, [points.astype(np.float32)])
-    flat = cv2.bilateralFilter(photo, 9, 30, max(2.0, 4 * scale))
+    ratio = np.array([size[0] / width, size[1] / height], np.float32)
+    points = ((landmarks * ratio) @ roll[:, :2].T + roll[:, 2]).astype(np.float32)
+    photo, person = turn(photo), turn(person)
+    planes = np.stack([turn(plane) for plane in stack])
+    if scale > 1.1:  # enlarged masks and lines are as steep as before, as they would be in a larger photo
+        centred = (planes[ALPHA:].astype(np.float32) - 127.5) * scale + 127.5
+        planes[ALPHA:] = np.clip(centred, 0, 255).astype(np.uint8)
+    # Light and white balance, alike on both sides.
+    table = _light(rng)
+    photo = np.stack([table[c][photo[..., c]] for c in range(3)], 2)
+    for c in range(6):
+        planes[c] = table[c % 3][planes[c]]
+    guide = draw_guide(person.astype(np.float32) / 255, [points])
+    return Variant(_worn(photo, rng), guide, planes, (float(points[1, 0]), float(points[1, 1])), face_width(points))
+
+
+def _light(rng: np.random.Generator) -> NDArray[np.uint8]:
+    """A table (3, 256) of exposure, gamma and white balance."""
+    x = np.arange(256, dtype=np.float32) / 255
+    gamma = np.exp(rng.normal(0, 0.18))
+    gains = rng.uniform(0.82, 1.12) * rng.uniform(0.94, 1.06, 3)
+    return np.stack([np.clip(255 * g * x**gamma + 0.5, 0, 255) for g in gains]).astype(np.uint8)
+
+
+def _worn(photo: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """What cameras and uploads do to a photo; the drawing stays as it is."""
+    if rng.random() < 0.25:
+        photo = np.asarray(cv2.GaussianBlur(photo, (0, 0), rng.uniform(0.4, 1.2)), np.uint8)
+    if rng.random() < 0.25:
+        noise = rng.normal(0, rng.uniform(1, 7), photo.shape)
+        photo = np.clip(photo + noise, 0, 255).astype(np.uint8)
     if rng.random() < 0.5:
-        quality = int(rng.integers(50, 96))
+        quality = int(rng.integers(45, 96))
         _, coded = cv2.imencode(".jpg", photo, [cv2.IMWRITE_JPEG_QUALITY, quality])
-        photo = cv2.imdecode(coded, cv2.IMREAD_COLOR)
-    if rng.random() < 0.2:
-        photo = cv2.GaussianBlur(photo, (0, 0), rng.uniform(0.4, 1.0))
-    fw = face_width(points)
-    lines = np.stack([line_layer(d, fw) for d in drawings])
-    return Variant(photo, flat, guide, tuple(drawings), lines, tuple(map(float, points[1])), fw)
+        photo = np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR), np.uint8)
+    return photo
 
 
 class Crops:
     """Endless random crops from variants held in memory.
 
-    pairs: folder of pairs. names: which of them. variants: how many of each pair. side: of a crop, px.
+    folder: of prepared photos. names: which of them. variants: how many of each. side: of a crop, px.
     """
 
-    def __init__(
-        self,
-        pairs: Path,
-        faces: Path,
-        names: Sequence[str],
-        styles: Sequence[str],
-        variants: int,
-        seed: int,
-        side: int = 256,
-    ) -> None:
+    def __init__(self, folder: Path, names: Sequence[str], variants: int, seed: int, side: int = 256) -> None:
         self.rng = np.random.default_rng(seed)
-        self.side, self.styles = side, tuple(styles)
+        self.side = side
         self.variants: list[Variant] = []
-        with np.load(faces) as known:
-            for name in names:
-                pictures = load_pair(pairs, name, styles)
-                for _ in range(variants):
-                    self.variants.append(
-                        make_variant(pictures, known[f"{name}.landmarks"], known[f"{name}.person"], self.rng)
-                    )
+        for name in names:
+            with np.load(folder / f"{name}.npz") as file:
+                given = {key: file[key] for key in file.files}
+            self.variants += [make_variant(given, self.rng, side + 8) for _ in range(variants)]
 
     def batches(self, size: int) -> Iterator[Batch]:
         """Yield batches of `size` crops for ever."""
         while True:
-            yield _collate([self._crop() for _ in range(size)])
+            samples = [self._crop() for _ in range(size)]
+            yield Batch(*(_tensor([sample[k] for sample in samples]) for k in range(3)))
 
-    def _crop(self) -> "_Sample":
+    def _crop(self) -> tuple[NDArray[np.uint8], ...]:
         rng, side = self.rng, self.side
         v = self.variants[int(rng.integers(len(self.variants)))]
         height, width = v.photo.shape[:2]
-        if rng.random() < 0.6:  # most crops hold part of the face
-            x, y = np.array(v.centre) + rng.normal(0, 0.4, 2) * v.width - side / 2
+        if rng.random() < FACE_SHARE:
+            x, y = np.array(v.centre) + rng.normal(0, 0.5, 2) * v.width - side / 2
         else:
             x, y = rng.uniform(0, width - side + 1), rng.uniform(0, height - side + 1)
         x0, y0 = int(np.clip(x, 0, width - side)), int(np.clip(y, 0, height - side))
         part = np.s_[y0 : y0 + side, x0 : x0 + side]
-        style = int(rng.integers(len(self.styles)))
-        strength = np.float32(1.0 if rng.random() < FULL_STRENGTH_SHARE else rng.uniform(0.1, 1.0))
-        share = drawing_share(np.asarray(strength))
-        drawing = v.drawings[style][part].astype(np.float32)
-        target = drawing if share == 1 else share * drawing + (1 - share) * v.flat[part]
-        guide = v.guide[(slice(None), *part)].copy()
-        weight = 1 + 4 * cv2.dilate(guide[FEATURES].max(0), np.ones((5, 5), np.uint8)).astype(np.float32) / 255
-        if rng.random() < FACELESS_SHARE:
-            guide[FACE_CHANNELS] = 0
-        planes = [v.photo[part].transpose(2, 0, 1), guide, target.transpose(2, 0, 1)]
-        planes += [v.line[style][part][None] * share, weight[None]]
+        guide = v.guide[(slice(None), *part)]
+        if rng.random() < FACELESS_SHARE:  # as where no face was found
+            guide = guide.copy()
+            guide[1:] = 0
+            guide[2] = 128
+        planes = (v.photo[part].transpose(2, 0, 1), guide, v.stack[(slice(None), *part)])
         if rng.random() < 0.5:
-            planes = [p[..., ::-1] for p in planes]
-        return _Sample(*planes, style=style, strength=float(strength))
+            planes = tuple(p[..., ::-1] for p in planes)  # type: ignore[assignment]
+        return planes
 
 
-@dataclass(frozen=True, eq=False)
-class _Sample:
-    photo: NDArray[np.uint8]
-    guide: NDArray[np.uint8]
-    target: NDArray[np.float32]
-    line: NDArray[np.float32]
-    weight: NDArray[np.float32]
-    style: int
-    strength: float
+def _tensor(crops: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
+    planes = torch.from_numpy(np.stack(crops))
+    return planes.contiguous(memory_format=torch.channels_last).float().mul_(1 / 255)
 
 
-def _collate(samples: Sequence[_Sample]) -> Batch:
-    def stack(name: str, scale: float) -> torch.Tensor:
-        planes = torch.from_numpy(np.stack([getattr(s, name) for s in samples]))
-        return planes.contiguous(memory_format=torch.channels_last).float().mul_(1 / scale)
-
-    return Batch(
-        photo=stack("photo", 255),
-        guide=stack("guide", 255),
-        target=stack("target", 255),
-        line=stack("line", 255),
-        weight=stack("weight", 1),
-        style=torch.tensor([s.style for s in samples]),
-        strength=torch.tensor([s.strength for s in samples]),
-    )
+def load_points(folder: Path, name: str) -> Points:
+    """The landmarks of one prepared photo."""
+    with np.load(folder / f"{name}.npz") as file:
+        return np.asarray(file["landmarks"], np.float32)

@@ -1,43 +1,28 @@
-"""The guide map: where the person and the features of each face are, drawn for the network to follow.
+"""The guide map: where the person is and where each face and its features lie, drawn for the network to follow.
 
-The channels are fixed by the shipped weights; changing one means training again. Strokes and highlights lie where the
-teacher draws them, so the network only has to colour what it is shown (LOOK.md explains why a small network
-needs that). Landmark numbers are MediaPipe's face mesh with irises, 478 points.
+The channels are fixed by the shipped weights; changing one means training again. They tell the network what a small one
+cannot see: which way is up, how large a face is, which dark spot is an eye. Landmark numbers are MediaPipe's face mesh
+with irises, 478 points.
 """
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-
-from cartoon.image import Pixels
 
 Points = NDArray[np.float32]
 """float32 (N, 2), x and y in px."""
 Plane = NDArray[np.float32]
 """float32 (H, W), 0..1 unless said otherwise."""
 
-CHANNELS: Final = (
-    "person",
-    "oval",
-    "eyes",
-    "iris",
-    "highlight",
-    "brows",
-    "lids",
-    "lips",
-    "mouth",
-    "nose",
-    "jaw",
-    "skin_light",
-    "skin_steps",
-    "hair_steps",
-    "light_steps",
-)
-FEATURES: Final = [CHANNELS.index(name) for name in ("eyes", "brows", "lids", "lips", "mouth", "nose")]
-_DRAWN: Final = CHANNELS[1:11]
+CHANNELS: Final = ("person", "near", "down", "eyes", "brows", "lips")
+"""person: the mask. near: 1 in the middle of a face, one half on its oval, 0 at REACH face widths outside it. down: 0 above
+to 1 below the nearest face's middle, over +-REACH face heights; one half without a face. The rest are areas."""
+REACH: Final = 1.5
+_COARSE: Final = 4
+"""The smooth channels are computed on every fourth pixel."""
 
 # fmt: off
 OVAL: Final = [10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152, 148,
@@ -68,139 +53,61 @@ def face_width(landmarks: Points) -> float:
     return float(np.linalg.norm(a - b))
 
 
-def draw_guide(pixels: Pixels, person: Plane, faces: Sequence[Points]) -> NDArray[np.uint8]:
+def draw_guide(person: Plane, faces: Sequence[Points]) -> NDArray[np.uint8]:
     """Draw the guide map of one picture.
 
-    pixels: uint8 (H, W, 3) sRGB. person: float32 (H, W) 0..1. faces: landmarks (478, 2), x and y px in this picture.
-    Returns uint8 (len(CHANNELS), H, W), 0..255; with no face all but "person" and "light_steps" are zero.
+    person: float32 (H, W) 0..1. faces: landmarks (478, 2), x and y px in this picture.
+    Returns uint8 (len(CHANNELS), H, W), 0..255; with no face "down" is 128 and all but "person" are else zero.
     """
     height, width = person.shape
     guide = np.zeros((len(CHANNELS), height, width), np.uint8)
     guide[0] = np.clip(person * 255 + 0.5, 0, 255)
-    light = _lightness(pixels)
-    guide[CHANNELS.index("light_steps")] = _light_steps(light)
-    for landmarks in faces:
-        _Face(landmarks).draw(guide)
-        _draw_tones(guide, light, person, landmarks)
+    guide[1], guide[2] = _position((height, width), faces)
+    for p in faces:
+        for eye in EYES:
+            _fill(guide[3], np.vstack([spline(p[eye[0]]), spline(p[eye[1]])[::-1]]))
+            _fill(guide[4], np.vstack([p[eye[5]], p[eye[6]][::-1]]))
+        _fill(guide[5], np.vstack([spline(p[LIPS_UPPER_OUTER]), spline(p[LIPS_LOWER_OUTER])[::-1]]))
     return guide
 
 
-def highlights(guide: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The guide's eye highlights as far as the eyes are open: uint8 (H, W)."""
-    return np.asarray(np.minimum(guide[CHANNELS.index("highlight")], guide[CHANNELS.index("eyes")]), np.uint8)
+def _position(shape: tuple[int, int], faces: Sequence[Points]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """The channels "near" and "down", uint8 (H, W)."""
+    rows, columns = -(-shape[0] // _COARSE), -(-shape[1] // _COARSE)
+    # The middle of each coarse pixel, in the picture's px.
+    x = ((np.arange(columns, dtype=np.float32) + 0.5) * _COARSE - 0.5)[None, :]
+    y = ((np.arange(rows, dtype=np.float32) + 0.5) * _COARSE - 0.5)[:, None]
+    near, down = np.zeros((rows, columns), np.float32), np.full((rows, columns), 0.5, np.float32)
+    for p in faces:
+        centre, across = p[OVAL].mean(0), p[TEMPLES[1]] - p[TEMPLES[0]]
+        half_wide = float(np.linalg.norm(across)) / 2
+        half_tall = float(np.linalg.norm(p[CHIN] - p[FOREHEAD])) / 2
+        right = across / max(2 * half_wide, 1e-3)
+        u = ((x - centre[0]) * right[0] + (y - centre[1]) * right[1]) / half_wide
+        v = ((y - centre[1]) * right[0] - (x - centre[0]) * right[1]) / half_tall
+        radius = np.hypot(u, v)
+        this = np.where(radius < 1, 1 - 0.5 * radius, np.clip(0.5 - 0.25 * (radius - 1) / REACH, 0, 0.5))
+        closer = this > near
+        near = np.maximum(near, this)
+        down = np.where(closer, np.clip(0.5 + v / (4 * REACH), 0, 1), down)
+    size = (columns * _COARSE, rows * _COARSE)
+    grown = (cv2.resize(plane, size, interpolation=cv2.INTER_LINEAR) for plane in (near, down))
+    first, second = (np.asarray(g[: shape[0], : shape[1]] * 255 + 0.5, np.uint8) for g in grown)
+    return first, second
 
 
-class _Face:
-    """Draws one face's features into the guide, each channel as a union with what is there."""
-
-    def __init__(self, landmarks: Points) -> None:
-        self.points = np.asarray(landmarks, np.float32)
-        self.width = face_width(self.points)
-
-    def draw(self, guide: NDArray[np.uint8]) -> None:
-        height, width = guide.shape[1:]
-        low = np.floor(self.points.min(0) - 0.15 * self.width - 2).astype(int)
-        high = np.ceil(self.points.max(0) + 0.15 * self.width + 2).astype(int)
-        x0, y0, x1, y1 = max(low[0], 0), max(low[1], 0), min(high[0], width), min(high[1], height)
-        if x1 <= x0 or y1 <= y0:
-            return
-        self.origin = np.array([x0, y0], np.float32)
-        self.planes = {name: np.zeros((y1 - y0, x1 - x0), np.uint8) for name in _DRAWN}
-        self._oval_and_jaw()
-        for eye in EYES:
-            self._eye(*eye)
-        self._mouth()
-        self._nose()
-        for name, plane in self.planes.items():
-            region = guide[CHANNELS.index(name), y0:y1, x0:x1]
-            np.maximum(region, plane, out=region)
-
-    def _fill(self, name: str, polygon: Points, value: int = 255) -> None:
-        plane = self.planes[name]
-        corners = np.round((polygon - self.origin) * (1 << _SUBPIXEL_BITS)).astype(np.int32)
-        layer = np.zeros_like(plane)
-        cv2.fillPoly(layer, [corners], (value,), cv2.LINE_AA, _SUBPIXEL_BITS)
-        np.maximum(plane, layer, out=plane)
-
-    def _disc(self, name: str, centre: Points, radius: tuple[float, float], value: int = 255) -> None:
-        turn = np.linspace(0, 2 * np.pi, 33)[:-1]
-        ring = np.stack([np.cos(turn) * radius[0], np.sin(turn) * radius[1]], 1)
-        self._fill(name, (centre + ring).astype(np.float32), value)
-
-    def _stroke(self, name: str, path: Points, width: float, profile: Sequence[float], value: int = 255) -> None:
-        """A tapered stroke: `profile` holds width factors at even steps along the path."""
-        curve = spline(path)
-        step = np.gradient(curve, axis=0)
-        step /= np.linalg.norm(step, axis=1, keepdims=True) + 1e-6
-        normal = np.stack([-step[:, 1], step[:, 0]], 1)
-        along = np.linspace(0, 1, len(curve))
-        half = np.interp(along, np.linspace(0, 1, len(profile)), profile)[:, None] * max(width, 0.7) / 2
-        self._fill(name, np.vstack([curve + normal * half, (curve - normal * half)[::-1]]).astype(np.float32), value)
-
-    def _oval_and_jaw(self) -> None:
-        p, fw = self.points, self.width
-        self._fill("oval", p[OVAL])
-        self._stroke("jaw", p[JAW], 0.016 * fw, (0.1, 0.8, 1.0, 0.8, 0.1))
-
-    def _eye(
-        self,
-        upper: list[int],
-        lower: list[int],
-        crease: list[int],
-        rim: list[int],
-        centre: int,
-        brow_upper: list[int],
-        brow_lower: list[int],
-    ) -> None:
-        p = self.points
-        up, low, middle = p[upper], p[lower], p[centre]
-        ew = float(np.linalg.norm(up[0] - up[-1]))
-        self._fill("eyes", np.vstack([spline(up), spline(low)[::-1]]))
-        radius = max(1.12 * float(np.linalg.norm(p[rim] - middle, axis=1).mean()), 0.205 * ew)
-        self._disc("iris", middle, (radius, radius), 150)
-        self._disc("iris", middle, (0.45 * radius, 0.45 * radius))
-        aperture = self.planes["eyes"]
-        np.minimum(self.planes["iris"], aperture, out=self.planes["iris"])
-        self._disc("highlight", middle + np.array([-0.34, -0.36], np.float32) * radius, (0.27 * radius, 0.31 * radius))
-        self._disc(
-            "highlight", middle + np.array([0.36, 0.42], np.float32) * radius, (0.13 * radius, 0.13 * radius), 190
-        )
-        lash: Points = np.vstack([up[0] + 0.35 * (up[0] - up[1]), up]) - np.array([0, 0.012 * ew], np.float32)
-        self._stroke("lids", lash, 0.105 * ew, (0.1, 0.75, 1.0, 0.95, 0.72, 0.22))
-        self._stroke("lids", low[1:8] + np.array([0, 0.01 * ew], np.float32), 0.04 * ew, (0.3, 0.9, 1.0, 0.5, 0.1), 140)
-        self._stroke("lids", up[2:7] + 0.9 * (p[crease] - up[2:7]), 0.035 * ew, (0.05, 0.8, 1.0, 0.8, 0.05), 90)
-        edge_u, edge_l = p[brow_upper], p[brow_lower]
-        path = (edge_u + edge_l) / 2
-        path[0] += 0.1 * (path[0] - path[1])
-        thick = float(np.median(np.linalg.norm(edge_u - edge_l, axis=1)))
-        self._stroke("brows", path, thick, (0.15, 0.55, 0.85, 1.05, 0.95, 0.45))
-
-    def _mouth(self) -> None:
-        p = self.points
-        mw = float(np.linalg.norm(p[61] - p[291]))
-        upper_outer, lower_outer = spline(p[LIPS_UPPER_OUTER]), spline(p[LIPS_LOWER_OUTER])
-        upper_inner, lower_inner = p[LIPS_UPPER_INNER], p[LIPS_LOWER_INNER]
-        self._fill("lips", np.vstack([upper_outer, lower_outer[::-1]]))
-        opening = float(np.linalg.norm(p[13] - p[14])) / max(mw, 1e-3)
-        if opening > 0.035:  # lips apart: below this the two inner edges are one line (the teacher's own limit)
-            self._fill("mouth", np.vstack([spline(upper_inner), spline(lower_inner)[::-1]]), 128)
-            line = upper_inner
-        else:
-            line = (upper_inner + lower_inner) / 2
-        line = np.vstack([p[61] + 0.015 * (p[61] - p[291]), line, p[291] + 0.015 * (p[291] - p[61])])
-        self._stroke("mouth", line, 0.028 * mw, (0.2, 1.0, 0.7, 0.8, 0.7, 1.0, 0.2))
-        under = p[[181, 84, 17, 314, 405]] + np.array([0, 0.01 * mw], np.float32)
-        self._stroke("nose", under, 0.02 * mw, (0.05, 0.8, 1.0, 0.8, 0.05), 110)
-
-    def _nose(self) -> None:
-        p, fw = self.points, self.width
-        for outer, inner in ((98, 97), (327, 326)):
-            a, b, tip = p[outer], p[inner], p[2]
-            start = a + 0.3 * (a - b) - np.array([0, 0.012 * fw], np.float32)
-            path = np.vstack([start, (a + b) / 2 - np.array([0, 0.004 * fw], np.float32), b, 0.6 * b + 0.4 * tip])
-            self._stroke("nose", path.astype(np.float32), 0.024 * fw, (0.1, 0.55, 0.9, 1.0, 0.5, 0.05))
-        for wing in ([129, 102, 64], [358, 331, 294]):
-            self._stroke("nose", p[wing], 0.012 * fw, (0.1, 0.7, 1.0, 0.3), 150)
+def _fill(plane: NDArray[np.uint8], polygon: Points) -> None:
+    """Fill an anti-aliased polygon into a plane, as a union with what is there."""
+    height, width = plane.shape
+    x0, y0 = (int(v) for v in np.clip(np.floor(polygon.min(0) - 1), 0, [width, height]))
+    x1, y1 = (int(v) for v in np.clip(np.ceil(polygon.max(0) + 2), 0, [width, height]))
+    if x1 <= x0 or y1 <= y0:
+        return
+    layer = np.zeros((y1 - y0, x1 - x0), np.uint8)
+    corners = np.round((polygon - np.array([x0, y0], np.float32)) * (1 << _SUBPIXEL_BITS)).astype(np.int32)
+    cv2.fillPoly(layer, [corners], (255,), cv2.LINE_AA, _SUBPIXEL_BITS)
+    region = plane[y0:y1, x0:x1]
+    np.maximum(region, layer, out=region)
 
 
 def spline(points: Points, steps: int = 8) -> Points:
@@ -217,98 +124,3 @@ def smoothstep(x: Plane, low: float, high: float) -> Plane:
     """Hermite step from 0 at `low` to 1 at `high`."""
     t = np.clip((x - low) / (high - low), 0, 1)
     return np.asarray(t * t * (3 - 2 * t), np.float32)
-
-
-def _lightness(pixels: Pixels) -> Plane:
-    """CIELAB L*, 0..100, with fine texture smoothed away and edges kept."""
-    height, width = pixels.shape[:2]
-    half = cv2.resize(pixels, (max(1, width // 2), max(1, height // 2)), interpolation=cv2.INTER_AREA)
-    light = cv2.cvtColor(half, cv2.COLOR_RGB2Lab)[..., 0]
-    smooth = cv2.bilateralFilter(light, 7, 14, 3)
-    full = cv2.resize(smooth, (width, height), interpolation=cv2.INTER_LINEAR)
-    return np.asarray(full, np.float32) * np.float32(100 / 255)
-
-
-def _light_steps(light: Plane, step: float = 13.0) -> NDArray[np.uint8]:
-    """Lightness in flat steps of `step` L* with short ramps between: where cel shading changes tone."""
-    phase = light / step + 0.35
-    whole = np.floor(phase)
-    quantised = whole + smoothstep(phase - whole, 0.44, 0.56)
-    return np.asarray(np.clip(quantised * (step / 100 * 255), 0, 255), np.uint8)
-
-
-def _draw_tones(guide: NDArray[np.uint8], light: Plane, person: Plane, landmarks: Points) -> None:
-    """Where skin and hair change tone: lightness against percentiles of this very face.
-
-    The teacher puts its tone steps at percentiles over the face, which no convolution sees; drawn here they are local.
-    """
-    fw = face_width(landmarks)
-    height, width = light.shape
-    centre = landmarks[OVAL].mean(0)
-    reach = np.array([1.5 * fw, 1.9 * fw])
-    x0, y0 = np.clip(np.floor(centre - reach), 0, [width - 1, height - 1]).astype(int)
-    x1, y1 = np.clip(np.ceil(centre + reach), 1, [width, height]).astype(int)
-    if x1 - x0 < 4 or y1 - y0 < 4 or fw < 4:
-        return
-    region = np.s_[y0:y1, x0:x1]
-    local, body = light[region], person[region]
-    scale = min(1.0, 96 / fw)  # percentiles and wide blurs need no more than a face of 96 px
-    small_size = (max(2, round((x1 - x0) * scale)), max(2, round((y1 - y0) * scale)))
-    small = cv2.resize(local, small_size, interpolation=cv2.INTER_AREA)
-    offset = np.array([x0, y0], np.float32)
-    ratio = np.array([small_size[0] / (x1 - x0), small_size[1] / (y1 - y0)], np.float32)
-    points = (landmarks - offset) * ratio
-    skin = _polygon(small.shape, points[OVAL], 0.92)
-    features = _polygon(small.shape, points[EYES[0][0] + EYES[0][1][::-1]], 1.5)
-    features = np.maximum(features, _polygon(small.shape, points[EYES[1][0] + EYES[1][1][::-1]], 1.5))
-    features = np.maximum(features, _polygon(small.shape, points[LIPS_UPPER_OUTER + LIPS_LOWER_OUTER[::-1]], 1.1))
-    chosen = (skin > 0.5) & (features < 0.5)
-    if int(chosen.sum()) < 24:
-        return
-    near = _falloff(local.shape, (centre - offset), 1.25 * fw, 1.6 * fw)
-    weight = skin + np.float32(1e-3)
-    wide = cv2.GaussianBlur(small * weight, (0, 0), 0.3 * fw * scale) / cv2.GaussianBlur(
-        weight, (0, 0), 0.3 * fw * scale
-    )
-    base = float(np.percentile(small[chosen], 58))
-    level_small = small - np.float32(0.45) * (wide - base)
-    p6, p22, p58, p88 = np.percentile(level_small[chosen], [6, 22, 58, 88])
-    smooth = cv2.GaussianBlur(local, (0, 0), max(0.5, 0.02 * fw))
-    wide_full = cv2.resize(wide, (x1 - x0, y1 - y0), interpolation=cv2.INTER_LINEAR)
-    level = smooth - np.float32(0.45) * (wide_full - base)
-    thresholds = (min(p6, p58 - 11), min(p22, p58 - 4.5), max(p88, p58 + 3.5))
-    steps = np.mean([smoothstep(level, t - 1.2, t + 1.2) for t in thresholds], axis=0)
-    _union(guide, "skin_light", region, np.clip((level - p58) / 60 + 0.5, 0.02, 1) * near)
-    _union(guide, "skin_steps", region, (0.1 + 0.9 * steps) * near)
-
-    chin = points[CHIN][1]
-    rows = np.arange(small.shape[0], dtype=np.float32)[:, None]
-    body_small = cv2.resize(body, small_size, interpolation=cv2.INTER_AREA)
-    hair = (body_small > 0.6) & (_polygon(small.shape, points[OVAL], 1.06) < 0.5) & (rows < chin - 0.1 * fw * scale)
-    if int(hair.sum()) < 24:
-        return
-    p4, q22, q50, q78, q96 = np.percentile(small[hair], [4, 22, 50, 78, 96])
-    spread = max(q96 - p4, 8.0)
-    cuts = ((p4 + q22) / 2 + 0.1 * spread, (q22 + q50) / 2, (q50 + q78) / 2, (q78 + q96) / 2)
-    strand = np.asarray(cv2.GaussianBlur(local, (0, 0), max(0.5, 0.008 * fw)), np.float32)
-    soft = max(0.9, 0.035 * spread)
-    tone = np.mean([smoothstep(strand, c - soft, c + soft) for c in cuts], axis=0)
-    _union(guide, "hair_steps", region, (0.1 + 0.9 * tone) * near * body)
-
-
-def _union(guide: NDArray[np.uint8], name: str, region: tuple[slice, slice], plane: NDArray[Any]) -> None:
-    view = guide[CHANNELS.index(name)][region]
-    np.maximum(view, (plane * 255).astype(np.uint8), out=view)
-
-
-def _polygon(shape: tuple[int, ...], points: Points, grow: float) -> Plane:
-    centre = points.mean(0)
-    mask = np.zeros(shape[:2], np.uint8)
-    cv2.fillPoly(mask, [np.round(centre + (points - centre) * grow).astype(np.int32)], (255,))
-    return mask.astype(np.float32) / np.float32(255)
-
-
-def _falloff(shape: tuple[int, ...], centre: Points, inner: float, outer: float) -> Plane:
-    y, x = np.ogrid[: shape[0], : shape[1]]
-    distance = np.hypot((x - centre[0]).astype(np.float32), (y - centre[1]).astype(np.float32) * np.float32(0.8))
-    return 1 - smoothstep(distance, inner, outer)

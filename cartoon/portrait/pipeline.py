@@ -1,6 +1,6 @@
 """The resident pipeline: one photo in, one cartoon out.
 
-decode (door) -> detect -> warp, guide, a crop per face -> network -> blend -> colour -> size -> encode (door).
+decode (door) -> detect -> warp, guide, a crop per small or huge face -> network -> blend -> render -> size -> encode (door).
 """
 
 import logging
@@ -13,15 +13,15 @@ from typing import Final
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from cartoon.errors import UnreadableError
 from cartoon.image import Alpha, Cartoon, Face, Photo, Pixels
 from cartoon.portrait import compose
 from cartoon.portrait.align import Crop, align, warp
 from cartoon.portrait.faces import Detector, MediaPipeDetector
-from cartoon.portrait.guide import FEATURES, Plane, Points, draw_guide, highlights, smoothstep
+from cartoon.portrait.guide import Plane, Points, draw_guide, face_width, smoothstep
 from cartoon.portrait.person import PersonMask
+from cartoon.portrait.render import Asked, render
 from cartoon.portrait.scale import resize
 from cartoon.settings import Options, Size
 from cartoon.styles.network import Canvas, Drawn, StyleNet
@@ -37,6 +37,8 @@ crisper than when the drawing is enlarged."""
 CUDA_PHOTOS: Final = 8
 """Photos prepared together on a GPU, so that those of one size share a pass; a CPU takes them one by one."""
 
+FACES_KNOWN: Final = (84.0, 400.0)
+"""Widths, px, of the faces that the network draws well in the whole picture; others get a crop of their own, scaled."""
 MATTE_EDGE: Final = (0.15, 0.85)
 """The mask is steepened between these, as it was for training."""
 
@@ -129,15 +131,13 @@ class Cartoonizer:
                 sketch.points.append(points)
         sketch.warped = pixels
         with sketch.timed("guide"):
-            guide = draw_guide(pixels, person, sketch.points)
-            sketch.features = guide[FEATURES].max(0)
-            sketch.highlight = highlights(guide)
-            sketch.canvases = [Canvas(pixels, guide, card.slot, options.strength)]
+            sketch.canvases = [Canvas(pixels, draw_guide(person, sketch.points))]
             for points in sketch.points:
+                if FACES_KNOWN[0] <= face_width(points) <= FACES_KNOWN[1]:
+                    continue
                 crop = align(pixels, person, points)
-                guide = draw_guide(crop.pixels, crop.person, [crop.landmarks])
-                sketch.crops.append(crop)
-                sketch.canvases.append(Canvas(crop.pixels, guide, card.slot, options.strength))
+                sketch.crops.append((crop, points))
+                sketch.canvases.append(Canvas(crop.pixels, draw_guide(crop.person, [crop.landmarks])))
         return sketch
 
     def _paint(self, sketches: Sequence["_Sketch"]) -> None:
@@ -159,10 +159,8 @@ class _Sketch:
     shape: tuple[int, int]
     faces: tuple[Face, ...] = ()
     points: list[Points] = field(default_factory=list)
-    features: NDArray[np.uint8] = field(default_factory=lambda: np.zeros((0, 0), np.uint8))
-    highlight: NDArray[np.uint8] = field(default_factory=lambda: np.zeros((0, 0), np.uint8))
     warped: Pixels = field(default_factory=lambda: np.zeros((0, 0, 3), np.uint8))
-    crops: list[Crop] = field(default_factory=list)
+    crops: list[tuple[Crop, Points]] = field(default_factory=list)
     canvases: list[Canvas] = field(default_factory=list)
     drawn: list[Drawn] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -171,8 +169,6 @@ class _Sketch:
         """Carry what composing needs to (height, width)."""
         self.points = [points * np.float32(shape[0] / self.warped.shape[0]) for points in self.points]
         self.warped = resize(self.warped, shape)
-        self.features = resize(self.features, shape)
-        self.highlight = resize(self.highlight, shape)
 
     @contextmanager
     def timed(self, step: str) -> Iterator[None]:
@@ -185,7 +181,7 @@ def _finish(sketch: _Sketch, options: Options, card: StyleCard) -> Cartoon:
     """Everything after the network: blend, background, colour, size."""
     with sketch.timed("compose"):
         stack = sketch.drawn[0].stack
-        for crop, drawn, points in zip(sketch.crops, sketch.drawn[1:], sketch.points, strict=True):
+        for (crop, points), drawn in zip(sketch.crops, sketch.drawn[1:], strict=True):
             compose.paste(stack, drawn.stack, crop, points)
         shape = result_shape(sketch.photo.pixels.shape, options.size)
         side = min(max(shape), LARGEST_DRAWN)
@@ -193,16 +189,9 @@ def _finish(sketch: _Sketch, options: Options, card: StyleCard) -> Cartoon:
             larger = result_shape(sketch.shape, side)
             stack = compose.enlarge(stack, larger)
             sketch.enlarge(larger)
-        picture = compose.flatten(stack)
-    with sketch.timed("tones"):
-        features = cv2.GaussianBlur(sketch.features, (0, 0), 1.5).astype(np.float32) / np.float32(255)
-        picture = compose.cel_steps(picture, features, card.tone_step, card.tone_share * options.strength)
-        picture = compose.light_eyes(picture, sketch.highlight.astype(np.float32) / np.float32(255), options.strength)
-        picture = compose.mix_strength(picture, sketch.warped, options.strength)
-    with sketch.timed("colour"):
-        picture = compose.correct_colours(picture, sketch.warped, sketch.points)
-    with sketch.timed("background"):
-        picture, cover = compose.replace_background(picture, stack, options.background, sketch.warped)
+    with sketch.timed("render"):
+        asked = Asked(card.painter, options.strength, options.background)
+        picture, cover = render(stack, sketch.warped, sketch.points, asked)
     with sketch.timed("resize"):
         pixels = resize(compose.to_uint8(picture), shape)
         alpha = _joined_alpha(sketch.photo.alpha, cover, shape)

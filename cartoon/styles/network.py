@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from cartoon.errors import OptionsError, ResourceError, StyleError
-from cartoon.styles.unet import MULTIPLE, CartoonNet
+from cartoon.styles.unet import MULTIPLE, CartoonNet, stack
 from cartoon.styles.weights import load_weights
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -22,17 +22,15 @@ CUDA_BATCH: Final = 8
 
 @dataclass(frozen=True, eq=False)
 class Canvas:
-    """One network input: pixels uint8 (H, W, 3) sRGB, guide uint8 (G, H, W), the style's slot and the strength."""
+    """One network input: pixels uint8 (H, W, 3) sRGB, guide uint8 (G, H, W)."""
 
     pixels: NDArray[np.uint8]
     guide: NDArray[np.uint8]
-    slot: int
-    strength: float
 
 
 @dataclass(frozen=True, eq=False)
 class Drawn:
-    """The layers of one drawn canvas: float32 (8, H, W): foreground RGB, background RGB, alpha, line; 0..1."""
+    """The layers of one canvas: float32 (11, H, W), 0..1, in the order of cartoon.styles.layers.PLANES."""
 
     stack: NDArray[np.float32]
 
@@ -42,7 +40,6 @@ class StyleNet:
 
     def __init__(self, path: Path, sha256: str | None, device: str, precision: str = "auto") -> None:
         weights = load_weights(path, sha256)
-        self.styles = weights.styles
         self.device = pick_device(device)
         if self.device.type == "cpu":
             torch.set_num_threads(os.cpu_count() or 1)  # torch's default leaves hyper-threads out; here they help
@@ -93,14 +90,10 @@ class StyleNet:
         pad = ((0, -height % MULTIPLE), (0, -width % MULTIPLE))
         photo = np.stack([np.pad(c.pixels, (*pad, (0, 0)), mode="edge") for c in batch])
         guide = np.stack([np.pad(c.guide, ((0, 0), *pad), mode="edge") for c in batch])
-        layers = self._net(
-            self._to_device(torch.from_numpy(photo).permute(0, 3, 1, 2)),
-            self._to_device(torch.from_numpy(guide)),
-            torch.tensor([c.slot for c in batch], device=self.device),
-            torch.tensor([c.strength for c in batch], device=self.device, dtype=torch.float32),
+        colours, logits = self._net(
+            self._to_device(torch.from_numpy(photo).permute(0, 3, 1, 2)), self._to_device(torch.from_numpy(guide))
         )
-        stack = torch.cat([layers.foreground, layers.background, layers.alpha, layers.line], 1)
-        planes = stack[..., :height, :width].clamp_(0, 1).cpu().numpy()
+        planes = stack(colours, logits)[..., :height, :width].cpu().numpy()
         return [Drawn(np.ascontiguousarray(plane)) for plane in planes]
 
     def _to_device(self, planes: torch.Tensor) -> torch.Tensor:

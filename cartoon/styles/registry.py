@@ -16,10 +16,9 @@ _CARDS: Final = ASSETS / "styles.json"
 class StyleCard:
     """What is known of a style before its network is loaded.
 
-    file: in the assets folder, several styles may share one. slot: its row in that network's style embedding.
-    size_multiple: the network's input sides are padded to a multiple of this. exaggeration: how strongly the
-    style warps a face at exaggeration 1, 1.0 being eyes 22 % larger. tone_step, tone_share: height of the flat tones in
-    L* and how flat they are made (compose.cel_steps).
+    file: in the assets folder, several styles may share one. size_multiple: the network's input sides are padded to a
+    multiple of this. exaggeration: how strongly the style warps a face at exaggeration 1, 1.0 being eyes 22 % larger.
+    painter: which painter of cartoon.portrait.paint and which finish make a drawing of the layers.
     """
 
     id: str
@@ -29,10 +28,8 @@ class StyleCard:
     licence: str
     origin: str
     size_multiple: int
-    slot: int
     exaggeration: float
-    tone_step: float
-    tone_share: float
+    painter: str
 
     @property
     def path(self) -> Path:

@@ -1,9 +1,10 @@
-"""The network: photo + guide map -> foreground, background, alpha and line layers.
+"""The network: photo + guide map -> the eleven planes of cartoon/styles/layers.py.
 
-A UNet (Ronneberger et al. 2015) on a pixel-unshuffled photo, with attention gates on its skips (Oktay et al. 2018),
-one self-attention at 1/16 whose keys and values are pooled (linear cost in pixels), and FiLM (Perez et al. 2018) from
-style and strength. Normalisation is per pixel, never over the picture, so nothing but that attention looks beyond its
-receptive field, and no skip of the photo to the output: with one, a small network stays a smoothed photo.
+A UNet (Ronneberger et al. 2015) on a pixel-unshuffled photo, with attention gates on its skips (Oktay et al. 2018) and
+one self-attention at 1/16 whose keys and values are pooled (linear cost in pixels). Separate heads draw foreground,
+background, and masks with contours. Normalisation is per pixel, never over the picture, so nothing but that
+attention looks beyond its receptive field; and no skip of the photo to the output: with one, a small network stays a
+smoothed photo.
 """
 
 from dataclasses import dataclass
@@ -13,103 +14,75 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cartoon.styles.layers import PLANES
+
 MULTIPLE = 16
 """Height and width of the input must be multiples of this."""
+_MASKS = len(PLANES) - 6
 
 
 @dataclass(frozen=True)
 class NetConfig:
     """The shape of a CartoonNet; stored in the weights' metadata."""
 
-    guide_channels: int = 15
-    widths: tuple[int, ...] = (32, 64, 112, 192)
+    guide_channels: int = 6
+    widths: tuple[int, ...] = (24, 48, 96, 192)
     depths: tuple[int, ...] = (1, 1, 2, 2)
-    style_slots: int = 8
-    condition_width: int = 64
     pooled: int = 16
     """Keys and values of the attention are pooled to at most this many cells a side."""
 
 
-@dataclass(frozen=True, eq=False)
-class Layers:
-    """What the network draws; float32 tensors, nominally 0..1 (colours may overshoot, `flatten` clamps).
-
-    foreground, background: (B, 3, H, W) sRGB. alpha: (B, 1, H, W), 1 is person. line: (B, 1, H, W), 1 is full ink.
-    """
-
-    foreground: Tensor
-    background: Tensor
-    alpha: Tensor
-    line: Tensor
-
-    def composite(self) -> Tensor:
-        """One opaque picture (B, 3, H, W): background, then the person, then the lines multiplied over both.
-
-        Not clamped, as training must see an overshoot to correct it.
-        """
-        tones = self.background + self.alpha * (self.foreground - self.background)
-        return tones * (1 - self.line)
-
-    def flatten(self) -> Tensor:
-        """The composite clamped to 0..1."""
-        return self.composite().clamp(0, 1)
-
-
 class CartoonNet(nn.Module):
-    """Draws a batch in the style and strength asked for each sample.
+    """Takes a batch of photos apart.
 
-    forward(photo, guide, style, strength): photo (B, 3, H, W) sRGB 0..1; guide (B, G, H, W) 0..1; style (B,) int64;
-    strength (B,) 0.1..1. H and W are multiples of 16. Returns Layers in float32.
+    forward(photo, guide): photo (B, 3, H, W) sRGB 0..1; guide (B, G, H, W) 0..1. H and W are multiples of 16.
+    Returns colours (B, 6, H, W), nominally 0..1 but not clamped, and the logits of the masks and contours (B, 5, H, W),
+    both float32; `stack` joins them.
     """
 
     def __init__(self, config: NetConfig = NetConfig()) -> None:
         super().__init__()
         self.config = config
-        w, c = config.widths, config.condition_width
-        self.embed_style = nn.Embedding(config.style_slots, c)
-        self.embed_strength = nn.Sequential(nn.Linear(3, c), nn.SiLU(), nn.Linear(c, c))
+        w = config.widths
         self.stem = nn.Conv2d(4 * (3 + config.guide_channels), w[0], 3, padding=1)
         self.down = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in pairwise(w))
-        self.encode = nn.ModuleList(_Stage(x, n, c) for x, n in zip(w, config.depths, strict=True))
+        self.encode = nn.ModuleList(_stage(x, n) for x, n in zip(w, config.depths, strict=True))
         self.attend = PooledAttention(w[-1], config.pooled)
-        self.middle = _Stage(w[-1], 1, c)
+        self.middle = _stage(w[-1], 1)
         self.up = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairwise(w))
         self.gate = nn.ModuleList(AttentionGate(a) for a in w[:-1])
         self.fuse = nn.ModuleList(nn.Conv2d(2 * a, a, 1) for a in w[:-1])
-        self.decode = nn.ModuleList(_Stage(x, n, c) for x, n in zip(w[:-1], config.depths[:-1], strict=True))
-        self.head_colour = nn.Conv2d(w[0], 4 * 6, 3, padding=1)
-        self.head_alpha = nn.Conv2d(w[0], 4, 3, padding=1)
-        self.head_line = nn.Conv2d(w[0], 4, 3, padding=1)
+        self.decode = nn.ModuleList(_stage(x, n) for x, n in zip(w[:-1], config.depths[:-1], strict=True))
         self.last = PixelNorm(w[0])
+        self.head_foreground = nn.Conv2d(w[0], 4 * 3, 3, padding=1)
+        self.head_background = nn.Conv2d(w[0], 4 * 3, 3, padding=1)
+        self.head_masks = nn.Conv2d(w[0], 4 * _MASKS, 3, padding=1)
 
-    def forward(self, photo: Tensor, guide: Tensor, style: Tensor, strength: Tensor) -> Layers:
-        condition = self._condition(style, strength)  # (B, C)
+    def forward(self, photo: Tensor, guide: Tensor) -> tuple[Tensor, Tensor]:
         x = torch.cat([photo, guide], 1) - 0.5
         x = self.stem(F.pixel_unshuffle(x, 2))  # (B, w0, H/2, W/2)
         skips: list[Tensor] = []
         for level, stage in enumerate(self.encode):
-            x = stage(x, condition)  # (B, w[level], H/2^(level+1), ...)
+            x = stage(x)  # (B, w[level], H/2^(level+1), ...)
             if level < len(self.down):
                 skips.append(x)
                 x = self.down[level](x)
-        x = self.middle(self.attend(x), condition)  # (B, w3, H/16, W/16)
+        x = self.middle(self.attend(x))  # (B, w3, H/16, W/16)
         for level in reversed(range(len(self.decode))):
             x = F.interpolate(self.up[level](x), scale_factor=2.0, mode="nearest")
             skip = self.gate[level](skips[level], x)
-            x = self.decode[level](self.fuse[level](torch.cat([x, skip], 1)), condition)
+            x = self.decode[level](self.fuse[level](torch.cat([x, skip], 1)))
         # The last convolutions run in float32: in bfloat16 their rounding alone would be 1/255.
         x = self.last(x).float()
         with torch.autocast(x.device.type, enabled=False):
-            colour = F.pixel_shuffle(_in_float(self.head_colour, x), 2) + 0.5  # (B, 6, H, W)
-            alpha = torch.sigmoid(F.pixel_shuffle(_in_float(self.head_alpha, x), 2))
-            line = torch.sigmoid(F.pixel_shuffle(_in_float(self.head_line, x), 2) - 2)  # lines are rare
-        return Layers(colour[:, :3], colour[:, 3:], alpha, line)
+            heads = (self.head_foreground, self.head_background, self.head_masks)
+            planes = F.pixel_shuffle(torch.cat([_in_float(head, x) for head in heads], 1), 2)
+        return planes[:, :6] + 0.5, planes[:, 6:]
 
-    def _condition(self, style: Tensor, strength: Tensor) -> Tensor:
-        s = strength.to(self.embed_style.weight.dtype)
-        features = torch.stack([s, s * s, torch.sqrt(s)], 1)
-        condition: Tensor = self.embed_style(style) + self.embed_strength(features)
-        return F.silu(condition)
+
+def stack(colours: Tensor, logits: Tensor) -> Tensor:
+    """What `CartoonNet` returns as one stack (B, 11, H, W), 0..1 in the order of PLANES."""
+    return torch.cat([colours.clamp(0, 1), torch.sigmoid(logits)], 1)
 
 
 class AttentionGate(nn.Module):
@@ -153,17 +126,6 @@ class PooledAttention(nn.Module):
         return attended
 
 
-class _Stage(nn.Module):
-    def __init__(self, width: int, blocks: int, condition: int) -> None:
-        super().__init__()
-        self.blocks = nn.ModuleList(_Block(width, condition) for _ in range(blocks))
-
-    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        for block in self.blocks:
-            x = block(x, condition)
-        return x
-
-
 class PixelNorm(nn.Module):
     """Layer normalisation over the channels of each pixel alone: steadies training, sees nothing but that pixel.
 
@@ -181,23 +143,22 @@ class PixelNorm(nn.Module):
 
 
 class _Block(nn.Module):
-    """Residual block, FiLM between its two convolutions; the second starts at zero so that depth is free at first."""
+    """Residual block; the second convolution starts at zero so that depth is free at first."""
 
-    def __init__(self, width: int, condition: int) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
         self.norm = PixelNorm(width)
         self.first = nn.Conv2d(width, width, 3, padding=1)
         self.second = nn.Conv2d(width, width, 3, padding=1)
-        self.film = nn.Linear(condition, 2 * width)
         nn.init.zeros_(self.second.weight)
-        nn.init.zeros_(self.film.weight)
-        nn.init.zeros_(self.film.bias)
 
-    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        scale, shift = self.film(condition)[:, :, None, None].chunk(2, 1)
-        hidden = self.first(self.norm(x)) * (1 + scale) + shift
-        result: Tensor = x + self.second(F.silu(hidden))
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = x + self.second(F.silu(self.first(self.norm(x))))
         return result
+
+
+def _stage(width: int, depth: int) -> nn.Sequential:
+    return nn.Sequential(*(_Block(width) for _ in range(depth)))
 
 
 def _in_float(layer: nn.Conv2d, x: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ _BLOCK = 1 << 20
 
 @dataclass(frozen=True, eq=False)
 class Weights:
-    """What a style file holds: the tensors, the shape of the network and the style in each embedding slot."""
+    """What a style file holds: the tensors, the shape of the network and the styles they are good for."""
 
     state: dict[str, Tensor]
     config: NetConfig

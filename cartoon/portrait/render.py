@@ -1,0 +1,113 @@
+"""Layers -> the finished drawing: paint, features, colours, finish, strength, background; in that order.
+
+The teacher's layers and the network's go through here alike.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cartoon.image import Pixels
+from cartoon.portrait.compose import Picture, Stack, correct_cast, correct_skin
+from cartoon.portrait.finish import finish, seed_of
+from cartoon.portrait.guide import Plane, Points
+from cartoon.portrait.paint import Painted, paint
+from cartoon.portrait.strokes import draw_features
+from cartoon.portrait.tones import FaceTones, measure
+from cartoon.styles.layers import ALPHA, BACKGROUND, FOREGROUND, over
+
+FLAT_FROM: Final = 0.45
+"""From this strength on what shows through the drawing is the flattened photo, below it more and more the photo itself."""
+STEEP_UNTIL: Final = 0.9
+"""The drawing comes in along a smooth S that ends here; the rest of the way it rises by a straight line."""
+STRAIGHT: Final = 0.03
+COLOURED: Final = ("anime", "comic", "watercolor")
+"""Painters whose colours are kept near the photo's; graphite and a user's own style have their own."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of a rendering. painter: a StyleCard's; strength, background: as in Options; finished: False leaves
+    halftone, washes and hatching out, as comparisons with the teacher want."""
+
+    painter: str
+    strength: float = 1.0
+    background: str = "drawn"
+    finished: bool = True
+
+
+def render(stack: Stack, photo: Pixels, faces: Sequence[Points], asked: Asked) -> tuple[Picture, Plane | None]:
+    """Draw one photo from its layers.
+
+    stack: (11, H, W). photo: uint8 (H, W, 3), warped as the layers are. faces: landmarks (478, 2), px.
+    Returns the picture (H, W, 3), 0..1, and its alpha (H, W), None when opaque.
+    """
+    with torch.inference_mode():
+        layers = torch.from_numpy(stack)[None]
+        tones = [tone for tone in (measure(stack, face) for face in faces) if tone is not None]
+        painted = paint(layers, tones, asked.painter)
+        person = draw_features(painted.person, photo, tones, asked.painter).clamp(0, 1)
+        backdrop = painted.backdrop.clamp(0, 1)
+        if asked.painter in COLOURED:
+            person = _tensor(correct_skin(_array(person), photo, faces))
+        painted = replace(painted, person=person, backdrop=backdrop)
+        before = _tensor(photo.astype(np.float32) / np.float32(255))
+        drawn = _drawn(painted, layers, photo, tones, asked)
+        drawn = _mixed(drawn, layers, before, asked.strength)
+        if asked.background == "transparent":
+            return _array(drawn), painted.cover[0, 0].numpy()
+        if asked.background != "drawn":
+            drawn = over(_behind(asked.background, before), drawn, painted.cover)
+        return _array(drawn), None
+
+
+def _drawn(painted: Painted, layers: Tensor, photo: Pixels, tones: Sequence[FaceTones], asked: Asked) -> Tensor:
+    """The drawing at full strength: on its own backdrop, or the person alone where another background is asked for."""
+    whole = asked.background == "drawn"
+    picture = painted.picture() if whole else painted.person
+    if whole and asked.painter in COLOURED:
+        picture = _tensor(correct_cast(_array(picture), photo))
+    if not asked.finished:
+        return picture
+    return finish(picture, painted, layers, tones, asked.painter, seed_of(photo), whole).clamp(0, 1)
+
+
+def drawing_share(strength: float) -> float:
+    """How much of the drawing there is at a strength; 0.7 gives 91 %, 0.1 gives 1.4 %, and it rises all the way.
+
+    A smoother S (Perlin, "Improving noise", 2002) rather than a line: at the default it must read as a drawing, at the
+    lowest as the photo.
+    """
+    t = min(strength / STEEP_UNTIL, 1.0)
+    return (1 - STRAIGHT) * t**3 * (10 - 15 * t + 6 * t * t) + STRAIGHT * strength
+
+
+def _mixed(drawn: Tensor, layers: Tensor, photo: Tensor, strength: float) -> Tensor:
+    """The drawing over the flattened photo over the photo."""
+    if strength >= 1:
+        return drawn
+    flat = over(layers[:, BACKGROUND], layers[:, FOREGROUND], layers[:, ALPHA : ALPHA + 1])
+    t = min(strength / FLAT_FROM, 1.0)
+    base = photo + t * t * (3 - 2 * t) * (flat - photo)
+    return base + drawing_share(strength) * (drawn - base)
+
+
+def _behind(background: str, photo: Tensor) -> Tensor:
+    """The photo itself, or a colour "#RRGGBB"."""
+    if background == "photo":
+        return photo
+    colour = [int(background[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    return torch.tensor(colour).view(1, 3, 1, 1).expand_as(photo)
+
+
+def _array(picture: Tensor) -> NDArray[np.float32]:
+    return np.ascontiguousarray(picture[0].permute(1, 2, 0).numpy())
+
+
+def _tensor(picture: NDArray[np.float32]) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None].contiguous()

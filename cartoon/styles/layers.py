@@ -1,0 +1,108 @@
+"""What the network makes of a photo and the styles paint with: a stack of eleven planes, and the arithmetic they share.
+
+A stack is float32 (B, 11, H, W), 0..1. "Luma" is gamma-encoded (ITU-R BT.601 weights on sRGB), close to CIELAB L* / 100,
+and "chroma" the pair R - Y, B - Y: a linear change of coordinates in which a tone can be stepped while its hue stays.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+PLANES: Final = ("fg_r", "fg_g", "fg_b", "bg_r", "bg_g", "bg_b", "alpha", "line", "ink", "skin", "hair")
+"""foreground and background: the flattened colours of the person and of what is behind, each going on behind the other
+(sRGB); alpha: 1 is person; line, ink: fine and bold contours; skin, hair: shares of the person."""
+FOREGROUND: Final = slice(0, 3)
+BACKGROUND: Final = slice(3, 6)
+ALPHA: Final = PLANES.index("alpha")
+LINE: Final = PLANES.index("line")
+INK: Final = PLANES.index("ink")
+SKIN: Final = PLANES.index("skin")
+HAIR: Final = PLANES.index("hair")
+
+_LUMA: Final = (0.299, 0.587, 0.114)
+
+
+def luma(rgb: Tensor) -> Tensor:
+    """(B, 3, H, W) sRGB -> (B, 1, H, W)."""
+    r, g, b = rgb.split(1, 1)
+    return _LUMA[0] * r + _LUMA[1] * g + _LUMA[2] * b
+
+
+def opponent(rgb: Tensor) -> tuple[Tensor, Tensor]:
+    """sRGB -> luma (B, 1, H, W) and chroma (B, 2, H, W): R - Y, B - Y."""
+    y = luma(rgb)
+    return y, torch.cat([rgb[:, :1] - y, rgb[:, 2:] - y], 1)
+
+
+def to_rgb(y: Tensor, chroma: Tensor) -> Tensor:
+    """The inverse of `opponent`; not clamped."""
+    red, blue = chroma.split(1, 1)
+    green = -(_LUMA[0] * red + _LUMA[2] * blue) / _LUMA[1]
+    return y + torch.cat([red, green, blue], 1)
+
+
+def smoothstep(x: Tensor, low: float | Tensor, high: float | Tensor) -> Tensor:
+    """Hermite step from 0 at `low` to 1 at `high`."""
+    t = ((x - low) / (high - low)).clamp(0, 1)
+    return t * t * (3 - 2 * t)
+
+
+def steps(x: Tensor, cuts: Sequence[float], values: Sequence[float], ramp: float) -> Tensor:
+    """Flat tones: values[i] between cuts[i - 1] and cuts[i], joined by ramps of +-`ramp` around each cut."""
+    out = torch.full_like(x, values[0])
+    for cut, low, high in zip(cuts, values, values[1:], strict=False):
+        out += (high - low) * smoothstep(x, cut - ramp, cut + ramp)
+    return out
+
+
+def terrace(x: Tensor, height: float, ramp: float, phase: float = 0.0) -> Tensor:
+    """Endless flat tones of `height`; ramp is the half-width of the joint in steps."""
+    scaled = x / height + phase
+    floor = scaled.floor()
+    return (floor + smoothstep(scaled - floor, 0.5 - ramp, 0.5 + ramp) - phase) * height
+
+
+def over(base: Tensor, colour: Tensor | Sequence[float], cover: Tensor) -> Tensor:
+    """`colour` laid over `base` where `cover` (B, 1, H, W) says so (Porter, Duff 1984)."""
+    if not isinstance(colour, Tensor):
+        colour = torch.tensor(colour, device=base.device, dtype=base.dtype).view(1, -1, 1, 1)
+    return base + cover * (colour - base)
+
+
+def blur(x: Tensor, sigma: float) -> Tensor:
+    """Gaussian blur, edges repeated; large ones on a reduced picture, so that the cost does not grow with sigma."""
+    if sigma < 0.3:
+        return x
+    factor = 1
+    height, width = x.shape[2:]
+    while sigma / factor > 3 and min(height, width) // (2 * factor) >= 4:
+        factor *= 2
+    if factor > 1:
+        small = F.avg_pool2d(x, factor, ceil_mode=True, count_include_pad=False)
+        grown = F.interpolate(_gauss(small, sigma / factor), scale_factor=factor, mode="bilinear")
+        return grown[..., :height, :width]
+    return _gauss(x, sigma)
+
+
+def _gauss(x: Tensor, sigma: float) -> Tensor:
+    reach = min(max(1, round(2.5 * sigma)), max(x.shape[2:]))
+    taps = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device=x.device, dtype=x.dtype) / sigma) ** 2)
+    taps = (taps / taps.sum()).expand(x.shape[1], 1, -1)
+    x = F.conv2d(F.pad(x, (reach, reach, 0, 0), mode="replicate"), taps[:, :, None, :], groups=x.shape[1])
+    return F.conv2d(F.pad(x, (0, 0, reach, reach), mode="replicate"), taps[:, :, :, None], groups=x.shape[1])
+
+
+def masked_blur(x: Tensor, mask: Tensor, sigma: float) -> Tensor:
+    """Blur that takes only what lies in the mask (B, 1, H, W): normalised convolution (Knutsson, Westin 1993)."""
+    weight = mask + 1e-3
+    mixed = blur(torch.cat([x * weight, weight], 1), sigma)
+    return mixed[:, :-1] / mixed[:, -1:]
+
+
+def vibrance(chroma: Tensor, gain: float) -> Tensor:
+    """Raise the saturation of pale colours by `gain`, of vivid ones by less."""
+    size = (chroma * chroma).sum(1, keepdim=True)
+    return chroma * (1 + gain * torch.exp(-size / 0.06))
