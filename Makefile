@@ -4,7 +4,10 @@ BIN := $(VENV)/bin
 CANDIDATES := $(or $(PYTHON),python3 python3.12 python3.11 python3.10)
 FAST := not slow and not gpu and not browser
 
-PAIRS ?= $(or $(CARTOON_SHARED),../shared)/data/pairs
+# For `make train`: folders of portraits, and a table file,person that keeps people apart (optional).
+PHOTOS ?= $(wildcard $(addprefix $(or $(CARTOON_SHARED),../shared)/data/portraits/,large small))
+PEOPLE ?= $(firstword $(wildcard $(addsuffix /../people.csv,$(PHOTOS))))
+MINUTES ?= 60
 
 .PHONY: help run demo test fast check lint bench train
 .DEFAULT_GOAL := help
@@ -35,11 +38,12 @@ lint: $(VENV)/dev-installed  ## ruff, mypy, lint-imports
 bench: $(VENV)/app-installed  ## time one photo step by step, at 512, 1024 and 2048 px
 	$(BIN)/python -m benchmarks.latency $(ARGS)
 
-train: $(VENV)/app-installed runs/faces.npz  ## distil the network from PAIRS, NAME.photo.jpg and NAME.STYLE.jpg; resumes
-	$(BIN)/python -m training.distil --pairs $(PAIRS) --faces runs/faces.npz --out runs/cartoon.safetensors $(ARGS)
-
-runs/faces.npz: | $(VENV)/app-installed
-	$(BIN)/python -m training.prepare --pairs $(PAIRS) --out $@
+train: $(VENV)/train-installed  ## PHOTOS -> weights in runs/cartoon.safetensors, curves, evaluation; MINUTES=60; resumes
+	$(BIN)/python -m training.prepare $(PHOTOS) --out runs/prepared
+	$(BIN)/python -m training.distil --prepared runs/prepared $(addprefix --people ,$(PEOPLE)) \
+	    --out runs/cartoon.safetensors --time-limit $(MINUTES) $(ARGS)
+	$(BIN)/python -m training.curves runs/distil/log.csv --out runs/curves.png
+	$(BIN)/python -m training.evaluate $(PHOTOS) --plan runs/distil/plan.json --weights runs/cartoon.safetensors
 
 # Stamps: a second run installs nothing, a changed requirements file installs again.
 $(VENV)/app-installed: requirements.txt | $(BIN)/pip
@@ -47,7 +51,11 @@ $(VENV)/app-installed: requirements.txt | $(BIN)/pip
 	$(BIN)/pip install --disable-pip-version-check -r requirements.txt
 	@touch $@
 
-$(VENV)/dev-installed: requirements-dev.txt requirements.txt | $(BIN)/pip
+$(VENV)/train-installed: requirements-train.txt requirements.txt | $(BIN)/pip
+	$(BIN)/pip install --disable-pip-version-check -r requirements-train.txt
+	@touch $@
+
+$(VENV)/dev-installed: requirements-dev.txt requirements-train.txt requirements.txt | $(BIN)/pip
 	@echo "Installing the app and its tests into $(VENV): about 3 minutes and 6 GB, once."
 	$(BIN)/pip install --disable-pip-version-check -r requirements-dev.txt
 	@touch $@

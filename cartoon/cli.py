@@ -68,7 +68,7 @@ def run(
     context: typer.Context,
     inputs: Annotated[list[Path], typer.Argument(metavar="INPUT", help="Pictures, folders of pictures, or zips.")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT", help="Folder for the results.")],
-    style: Annotated[str, typer.Option(help="A style's id, as `styles` lists them.")] = "anime",
+    style: Annotated[str, typer.Option(help="A style's id, as `styles` lists them, or a style file.")] = "anime",
     strength: Annotated[float, typer.Option(help="0.1 (almost the photo) to 1.0 (all drawing).")] = 0.7,
     size: Annotated[str, typer.Option(help="Long side in px, 64 to 4096, or original.")] = "1024",
     exaggeration: Annotated[float, typer.Option(help="0 (true proportions) to 1 (bigger eyes, slimmer jaw).")] = 0.5,
@@ -85,7 +85,7 @@ def run(
     Results that are already there are skipped, so the same command again goes on where it stopped.
     Exits with 0 when all is done, 1 when some photo failed (the rest is done), 2 for wrong usage, 130 when interrupted.
     """
-    load: Callable[[str, str], Artist] = context.obj or _load_cartoonizer
+    load: Callable[[Settings], Artist] = context.obj or _load_cartoonizer
     order = Order(tuple(inputs), out, zip, overwrite, as_json)
     with exit_codes():
         from cartoon.settings import Options
@@ -105,11 +105,12 @@ def run(
 
 @app.command()
 def styles(as_json: AsJson = False) -> None:
-    """List the styles: id, title, licence, origin."""
+    """List the styles: id, title, licence, origin; the shipped ones, then your own."""
     with exit_codes():
-        from cartoon.styles.registry import available
+        from cartoon.styles.registry import Register
 
-        rows = [(card.id, card.title, card.licence, card.origin) for card in available()]
+        cards = Register(_settings().styles_dir).cards()
+        rows = [(card.id, card.title, card.licence, card.origin) for card in cards]
     names = ("id", "title", "licence", "origin")
     if as_json:
         for row in rows:
@@ -135,12 +136,12 @@ def serve(
         serve_forever(settings)
 
 
-def _run(order: Order, options: "Options", settings: "Settings", load: "Callable[[str, str], Artist]") -> int:
+def _run(order: Order, options: "Options", settings: "Settings", load: "Callable[[Settings], Artist]") -> int:
     from cartoon.jobs.archive import check_target
     from cartoon.jobs.inputs import find, output_paths
-    from cartoon.styles.registry import find as find_style
+    from cartoon.styles.registry import Register
 
-    find_style(options.style)
+    Register(settings.styles_dir).find(options.style)
     with ExitStack() as stack:
         stack.enter_context(_folder(order.out))
         unpacked: Path | None = None
@@ -152,7 +153,7 @@ def _run(order: Order, options: "Options", settings: "Settings", load: "Callable
         if order.zip:
             names = {output.relative_to(order.out).as_posix() for output in outputs}
             check_target(order.zip, names, (*order.inputs, *(item.source for item in found.items)), order.overwrite)
-        artist = load(settings.device, settings.precision)
+        artist = load(settings)
         return _draw(order, options, found, unpacked, artist, settings.max_pixels)
 
 
@@ -214,10 +215,10 @@ def _shown(item: "Item", unpacked: Path | None) -> str:
     return item.name if unpacked and item.source.is_relative_to(unpacked) else str(item.source)
 
 
-def _load_cartoonizer(device: str, precision: str) -> "Artist":
+def _load_cartoonizer(settings: "Settings") -> "Artist":
     from cartoon.portrait.pipeline import Cartoonizer
 
-    return Cartoonizer.load(device, precision)
+    return Cartoonizer.load(settings.device, settings.precision, settings.styles_dir)
 
 
 def _settings(**flags: Any) -> "Settings":

@@ -74,7 +74,7 @@ def serve(settings: Settings) -> None:
     with suppress(KeyboardInterrupt), _listen(settings.host, settings.port) as listener:
         from cartoon.portrait.pipeline import Cartoonizer
 
-        artist = Cartoonizer.load(settings.device, settings.precision)
+        artist = Cartoonizer.load(settings.device, settings.precision, settings.styles_dir)
         # No access log: the page's addresses hold the names of people's files.
         app = create_app(artist, settings)
         config = uvicorn.Config(app, access_log=False, timeout_graceful_shutdown=GRACE_SECONDS, log_level="warning")

@@ -21,6 +21,8 @@ EXAGGERATION_RANGE: Final = (0.0, 1.0)
 QUALITY_RANGE: Final = (1, 100)
 FORMATS: Final[tuple[Format, ...]] = ("png", "jpg", "webp", "keep")
 NAMED_BACKGROUNDS: Final = ("drawn", "photo", "transparent")
+STYLES_DIR: Final = Path(__file__).resolve().parents[1] / "styles"
+"""Where a user's own styles lie unless CARTOON_STYLES_DIR says otherwise: in the checkout, from wherever it is run."""
 _HEX_COLOUR: Final = re.compile(r"#[0-9a-fA-F]{6}")
 
 
@@ -44,6 +46,8 @@ class Settings(BaseSettings):
     """Requests that may wait for the pipeline before further ones are turned away."""
     data_dir: Path | None = None
     """Where the app keeps uploads and results; a fresh private temporary folder when unset."""
+    styles_dir: Path = STYLES_DIR
+    """The folder whose style files are offered beside the shipped styles; read again when it changes."""
 
 
 @dataclass(frozen=True)

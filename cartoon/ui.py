@@ -14,7 +14,7 @@ from starlette.routing import Mount
 from cartoon.actions import PLAIN_COLOUR, ZIP_LABEL, Actions, cancel, finish, forget
 from cartoon.request import Studio
 from cartoon.settings import EXAGGERATION_RANGE, QUALITY_RANGE, STRENGTH_RANGE, Options, Settings
-from cartoon.styles.registry import StyleCard
+from cartoon.styles.registry import PAINTED, StyleCard
 
 SIZES: Final = (512, 768, 1024, 1536, 2048)
 """Long sides offered, px; the doors without a page take any from 64 to 4096."""
@@ -71,17 +71,33 @@ def build(artist: Studio, settings: Settings, results: Path) -> gr.Blocks:
     does = Actions(artist, settings, results)
     page = LocalBlocks(title="Cartoon", analytics_enabled=False, delete_cache=SWEEP_SECONDS, fill_width=True)
     with page:
-        titles = [card.title.lower() for card in artist.styles]
+        # A user's own styles are a matter of this server, not of what Cartoon is: they stand among the choices alone.
+        titles = [card.title.lower() for card in artist.styles if card.painter != PAINTED]
         looks = " or ".join(filter(None, (", ".join(titles[:-1]), titles[-1])))
         tagline = f"Your portraits as {html.escape(looks)}. No photo is passed on to any other service."
         gr.HTML(f"<h1>Cartoon</h1><p>{tagline}</p>", elem_id="toon-head")
         with gr.Tabs():
             with gr.Tab("One photo", id="one"):
-                _one_photo(does)
+                one = _one_photo(does)
             with gr.Tab("Many photos", id="many"):
-                _many_photos(does)
+                many = _many_photos(does)
         _endpoints(does)
+        # A style file that was added while the server runs is on offer from the next visit on.
+        page.load(
+            lambda: _styles_now(artist.styles),
+            None,
+            [one.style, many.style],
+            queue=False,
+            show_progress="hidden",
+            api_visibility="private",
+        )
     return page
+
+
+def _styles_now(styles: tuple[StyleCard, ...]) -> tuple[gr.Radio, gr.Radio]:
+    """Both tabs' choices; what is chosen stays."""
+    choices = [(card.title, card.id) for card in styles]
+    return gr.Radio(choices=choices), gr.Radio(choices=choices)
 
 
 def _option_fields(styles: tuple[StyleCard, ...]) -> OptionFields:
@@ -108,7 +124,7 @@ def _option_fields(styles: tuple[StyleCard, ...]) -> OptionFields:
     return OptionFields(style, strength, exaggeration, size, background, colour, format, quality)
 
 
-def _one_photo(does: Actions) -> None:
+def _one_photo(does: Actions) -> OptionFields:
     with gr.Row():
         with gr.Column(scale=2, min_width=320):
             photo = gr.Image(
@@ -145,9 +161,10 @@ def _one_photo(does: Actions) -> None:
         concurrency_limit=1,
         api_visibility="private",
     )
+    return options
 
 
-def _many_photos(does: Actions) -> None:
+def _many_photos(does: Actions) -> OptionFields:
     run = gr.State(None, time_to_live=FORGET_SECONDS, delete_callback=forget)
     with gr.Row():
         with gr.Column(scale=2, min_width=320):
@@ -186,6 +203,7 @@ def _many_photos(does: Actions) -> None:
         api_visibility="private",
     ).then(finish, None, [start, stop], queue=False, show_progress="hidden", api_visibility="private")
     stop.click(cancel, run, stop, queue=False, show_progress="hidden", api_visibility="private")
+    return options
 
 
 def _endpoints(does: Actions) -> None:

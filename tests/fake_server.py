@@ -15,8 +15,11 @@ from tests.fakes import FakeArtist
 
 
 def main(home: Path) -> None:
-    """Serves on a free port of this machine until the process is ended; uploads of more than 1 MB are refused."""
-    app = create_app(FakeArtist(), Settings(data_dir=home, max_upload_mb=1))
+    """Serves on a free port of this machine until the process is ended; uploads of more than 1 MB are refused.
+
+    A user's own styles are those in FOLDER/styles.
+    """
+    app = create_app(FakeArtist(home / "styles"), Settings(data_dir=home, max_upload_mb=1))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         print(listener.getsockname()[1], flush=True)
         Server(uvicorn.Config(app, log_level="warning"), app.state.end_streams).run(sockets=[listener])

@@ -1,32 +1,44 @@
 """Small real stand-ins at the seams: an artist that draws at once, and one that misbehaves on demand."""
 
 from collections.abc import Callable
+from pathlib import Path
+from typing import Final
 
 import numpy as np
 
 from cartoon.errors import ResourceError
 from cartoon.image import Cartoon, Photo, Pixels
-from cartoon.settings import Options, Size
-from cartoon.styles.registry import StyleCard, available
+from cartoon.settings import Options, Settings, Size
+from cartoon.styles.registry import Register, StyleCard
+
+CARDS: Final = tuple(
+    StyleCard(
+        style, style.capitalize(), "fake.safetensors", "0" * 64, "Apache-2.0", "made up for tests", 16, 1.0, style
+    )
+    for style in ("anime", "comic", "watercolor", "sketch")
+)
+"""Stand-ins for the shipped cards."""
 
 
 class FakeArtist:
     """Draws by inverting the colours of the photo at the asked size (nearest pixel); needs no weights.
 
-    seen: the names of the photos drawn, in order. faces are never found, and a note says so.
+    styles_dir: where a user's own styles are looked for. seen: the names of the photos drawn, in order. Faces are never
+    found, and a note says so.
     """
 
     device = "cpu"
     precision = "fp32"
     model = "fake"
 
-    def __init__(self) -> None:
+    def __init__(self, styles_dir: Path | None = None) -> None:
         self.seen: list[str] = []
+        self._register = Register(styles_dir, CARDS)
 
     @property
     def styles(self) -> tuple[StyleCard, ...]:
-        """The project's own cards, so that the doors offer what they would with the real one."""
-        return available()
+        """Cards like the shipped ones and those in `styles_dir`, as with the real one."""
+        return self._register.cards()
 
     def draw(self, photo: Photo, options: Options) -> Cartoon:
         """The inverted photo, a share of `strength` of the way; alpha is carried along."""
@@ -58,11 +70,11 @@ class TroubledArtist(FakeArtist):
         return super().draw(photo, options)
 
 
-def load_fake(device: str, precision: str) -> FakeArtist:
+def load_fake(settings: Settings) -> FakeArtist:
     """Stands in for Cartoonizer.load; knows only the devices cpu and auto."""
-    if device not in {"auto", "cpu"}:
-        raise ResourceError(f"device {device} is not there: use auto or cpu.")
-    return FakeArtist()
+    if settings.device not in {"auto", "cpu"}:
+        raise ResourceError(f"device {settings.device} is not there: use auto or cpu.")
+    return FakeArtist(settings.styles_dir)
 
 
 def nearest(pixels: Pixels, size: Size) -> Pixels:

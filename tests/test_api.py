@@ -5,6 +5,7 @@ import struct
 import threading
 import zlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -19,8 +20,8 @@ from cartoon import api
 from cartoon.errors import ResourceError
 from cartoon.image import encode
 from cartoon.settings import Settings
-from cartoon.styles.registry import available
-from tests.fakes import FakeArtist, TroubledArtist
+from tests.fakes import CARDS, FakeArtist, TroubledArtist
+from tests.small_style import write_style
 
 URL = "/api/v1/cartoonize"
 PICTURE = encode(np.full((30, 40, 3), 90, np.uint8), None, "png")
@@ -221,8 +222,24 @@ def test_a_full_queue_turns_requests_away_while_the_rest_is_drawn() -> None:
 
 def test_the_styles_are_listed_with_where_they_come_from(client: TestClient) -> None:
     cards = client.get("/api/v1/styles").json()
-    assert [card["id"] for card in cards] == [card.id for card in available()]
+    assert [card["id"] for card in cards] == [card.id for card in CARDS]
     assert all(set(card) == {"id", "title", "licence", "origin", "sha256"} for card in cards)
+
+
+def test_a_style_of_a_users_own_is_on_offer_as_soon_as_its_file_is_there_and_never_by_its_path(tmp_path: Path) -> None:
+    artist = FakeArtist(tmp_path)
+    with TestClient(make_app(artist)) as client:
+        assert post(client, style="wool").status_code == 400
+        path = write_style(tmp_path / "wool.safetensors")
+        assert client.get("/api/v1/styles").json()[-1]["id"] == "wool"
+        assert post(client, style="wool").status_code == 200
+        artist.seen.clear()
+        for asked in (str(path), path.as_uri(), "wool.safetensors", f"../{tmp_path.name}/wool.safetensors"):
+            answer = post(client, style=asked)
+            assert (answer.status_code, answer.json()["error"]) == (400, "bad_style")
+        assert artist.seen == []
+        path.unlink()
+        assert post(client, style="wool").status_code == 400
 
 
 def test_health_and_wrong_addresses_answer_in_json(client: TestClient) -> None:

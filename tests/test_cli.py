@@ -15,8 +15,9 @@ from typer.testing import CliRunner, Result
 from cartoon import __version__, cli
 from cartoon.console import printable
 from cartoon.image import encode, read
-from cartoon.settings import Options
+from cartoon.settings import Options, Settings
 from tests.fakes import FakeArtist, TroubledArtist, load_fake
+from tests.small_style import write_style
 
 
 @pytest.fixture
@@ -48,7 +49,7 @@ def files_in(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
-def never_load(device: str, precision: str) -> FakeArtist:
+def never_load(settings: Settings) -> FakeArtist:
     raise AssertionError("the model was loaded although the request was wrong")
 
 
@@ -122,6 +123,7 @@ def test_the_flags_defaults_are_those_of_options() -> None:
     ("flags", "words"),
     [
         (["--style", "no-such"], "no-such"),
+        (["--style", "gone/my.safetensors"], "my.safetensors is missing"),
         (["--strength", "1.5"], "strength must be between 0.1 and 1"),
         (["--strength", "nan"], "strength"),
         (["--strength", "much"], "--strength"),
@@ -271,6 +273,34 @@ def test_styles_lists_id_title_licence_and_origin() -> None:
     assert {"anime", "comic"} <= {row["id"] for row in rows}
     assert all(list(row) == ["id", "title", "licence", "origin"] and all(row.values()) for row in rows)
     assert [line.split()[0] for line in plain[1:]] == [row["id"] for row in rows]
+
+
+def test_a_users_own_styles_are_listed_and_drawn_by_name_or_path(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "my styles"
+    folder.mkdir()
+    monkeypatch.setenv("CARTOON_STYLES_DIR", str(folder))
+    shipped = [row["id"] for row in events(call("styles", "--json"))]
+    write_style(folder / "wool.safetensors")
+    (folder / "broken.safetensors").write_bytes(b"oops")
+    listed = call("styles", "--json")
+    assert [row["id"] for row in events(listed)] == [*shipped, "wool"]
+    assert events(listed)[-1]["licence"] == "your own"
+    elsewhere = write_style(tmp_path / "felt.safetensors")
+    for style in ("wool", folder / "wool.safetensors", elsewhere):
+        result = draw(photos / "a.png", "-o", tmp_path / "out", "--style", style, "--overwrite")
+        assert (result.exit_code, result.stderr) == (0, "")
+    assert draw(photos / "a.png", "-o", tmp_path / "out", "--style", "felt", load=never_load).exit_code == 2
+
+
+def test_a_style_file_that_is_broken_or_takes_a_shipped_name_is_exit_code_2(photos: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.safetensors"
+    broken.write_bytes(b"oops")
+    for path in (broken, write_style(tmp_path / "clash.safetensors", "anime")):
+        result = draw(photos / "a.png", "-o", tmp_path / "out", "--style", path, load=never_load)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert path.name in result.stderr
 
 
 def test_version_and_bare_call() -> None:

@@ -10,8 +10,7 @@ from cartoon.errors import OptionsError, StyleError
 from cartoon.image import encode
 from cartoon.request import NAME_BYTES, before_picture, clean_name, draw, options_from, result_name
 from cartoon.settings import Options
-from cartoon.styles.registry import available
-from tests.fakes import FakeArtist
+from tests.fakes import CARDS, FakeArtist
 
 
 @pytest.mark.parametrize(
@@ -47,14 +46,14 @@ def test_a_result_is_named_after_photo_and_style() -> None:
 
 
 def test_absent_fields_take_their_defaults() -> None:
-    assert options_from({"style": None, "size": "original"}, available()) == Options(size="original")
+    assert options_from({"style": None, "size": "original"}, CARDS) == Options(size="original")
 
 
 def test_unknown_fields_and_styles_name_what_there_is() -> None:
     with pytest.raises(OptionsError, match=r"'colour'.*strength"):
-        options_from({"colour": "red"}, available())
+        options_from({"colour": "red"}, CARDS)
     with pytest.raises(StyleError, match=r"'passwd'.*anime"):
-        options_from({"style": "/etc/passwd"}, available())
+        options_from({"style": "/etc/passwd"}, CARDS)
 
 
 def test_before_and_drawing_have_the_same_size_also_with_alpha() -> None:

@@ -1,6 +1,5 @@
-"""The network, its weights and the register of styles."""
+"""The network, its weights and the register of the shipped styles."""
 
-import json
 import shutil
 from pathlib import Path
 
@@ -10,67 +9,57 @@ import torch
 
 from cartoon.errors import OptionsError, StyleError
 from cartoon.portrait.guide import CHANNELS
-from cartoon.styles import registry
+from cartoon.styles.header import SHIPPED_CONFIG, NetConfig
+from cartoon.styles.layers import ALPHA, PLANES
 from cartoon.styles.network import Canvas, StyleNet, pick_device, pick_precision
-from cartoon.styles.unet import CartoonNet, NetConfig, PooledAttention
+from cartoon.styles.registry import Register, available
+from cartoon.styles.unet import CartoonNet, PooledAttention, stack
 from cartoon.styles.weights import load_weights, sha256_of
+from tests.fakes import CARDS
+from tests.small_style import SMALL, write_weights
 from training.export import export
-
-SMALL = NetConfig(widths=(8, 16, 32, 64), depths=(1, 1, 1, 1))
 
 
 @pytest.fixture(scope="module")
 def small_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small network with random weights, its last layers included, in a style file."""
-    torch.manual_seed(0)
-    net = CartoonNet(SMALL)
-    for parameter in net.parameters():  # the residual branches start at zero: wake them
-        torch.nn.init.normal_(parameter, std=0.05)
-    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
-    export(net.state_dict(), SMALL, ["ink", "wash"], path, {})
-    return path
+    return write_weights(tmp_path_factory.mktemp("weights") / "small.safetensors", ["ink", "wash"])
 
 
-def canvas(height: int, width: int, slot: int = 0, seed: int = 0) -> Canvas:
+def canvas(height: int, width: int, seed: int = 0) -> Canvas:
     """A random canvas."""
     rng = np.random.default_rng(seed)
     pixels = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
-    return Canvas(pixels, rng.integers(0, 256, (len(CHANNELS), height, width), dtype=np.uint8), slot, 0.7)
+    return Canvas(pixels, rng.integers(0, 256, (len(CHANNELS), height, width), dtype=np.uint8))
 
 
 def test_layers_have_the_promised_shapes() -> None:
-    layers = CartoonNet(SMALL)(torch.rand(2, 3, 48, 64), torch.rand(2, 15, 48, 64), torch.tensor([0, 1]), torch.ones(2))
-    assert layers.foreground.shape == layers.background.shape == (2, 3, 48, 64)
-    assert layers.alpha.shape == layers.line.shape == (2, 1, 48, 64)
-    flat = layers.flatten()
-    assert flat.shape == (2, 3, 48, 64)
-    assert bool(((flat >= 0) & (flat <= 1)).all())
+    colours, logits = CartoonNet(SMALL)(torch.rand(2, 3, 48, 64), torch.rand(2, len(CHANNELS), 48, 64))
+    assert colours.shape == (2, ALPHA, 48, 64)
+    assert logits.shape == (2, len(PLANES) - ALPHA, 48, 64)
+    layers = stack(colours, logits)
+    assert layers.shape == (2, len(PLANES), 48, 64)
+    assert bool(((layers >= 0) & (layers <= 1)).all())
+
+
+def test_the_guide_has_as_many_channels_as_the_network_takes() -> None:
+    assert len(CHANNELS) == SHIPPED_CONFIG.guide_channels
 
 
 @pytest.mark.parametrize(("height", "width"), [(16, 16), (64, 48), (50, 99), (1, 1), (300, 7)])
 def test_any_size_is_padded_and_cut_back(small_file: Path, height: int, width: int) -> None:
     drawn = StyleNet(small_file, None, "cpu", "fp32").draw([canvas(height, width)])[0]
-    assert drawn.stack.shape == (8, height, width)
+    assert drawn.stack.shape == (len(PLANES), height, width)
     assert np.isfinite(drawn.stack).all()
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 2 / 255), ("bf16", 4 / 255)])
 def test_a_mixed_batch_draws_what_singles_draw(small_file: Path, precision: str, tolerance: float) -> None:
     net = StyleNet(small_file, None, "cpu", precision)
-    canvases = [canvas(h, w, seed % 2, seed) for seed, (h, w) in enumerate([(64, 64), (80, 48), (64, 64), (33, 70)])]
+    canvases = [canvas(h, w, seed) for seed, (h, w) in enumerate([(64, 64), (80, 48), (64, 64), (33, 70)])]
     together = net.draw(canvases)
     for one, alone in zip(canvases, together, strict=True):
         assert np.abs(net.draw([one])[0].stack - alone.stack).max() <= tolerance
-
-
-def test_style_and_strength_change_the_drawing(small_file: Path) -> None:
-    net = StyleNet(small_file, None, "cpu", "fp32")
-    base = canvas(64, 64)
-    other_style = Canvas(base.pixels, base.guide, 1, base.strength)
-    other_strength = Canvas(base.pixels, base.guide, 0, 0.1)
-    first, second, third = (d.stack for d in net.draw([base, other_style, other_strength]))
-    assert not np.array_equal(first, second)
-    assert not np.array_equal(first, third)
 
 
 def test_half_precision_stays_close_to_single(small_file: Path) -> None:
@@ -87,17 +76,18 @@ def test_attention_cost_is_linear_in_pixels() -> None:
 
 
 def test_shipped_styles_are_registered_with_their_true_hash() -> None:
-    cards = registry.available()
-    assert {"anime", "comic"} <= {card.id for card in cards}
+    cards = available()
+    assert [card.id for card in cards] == ["anime", "comic", "watercolor", "sketch"]
     for card in cards:
+        assert card.painter == card.id
         assert sha256_of(card.path) == card.sha256
         assert card.path.stat().st_size <= 10_000_000
-        assert load_weights(card.path, card.sha256).styles[card.slot] == card.id
+        assert card.id in load_weights(card.path, card.sha256).styles
 
 
 def test_an_unknown_style_names_the_known_ones() -> None:
     with pytest.raises(StyleError, match=r"'oils'.*anime"):
-        registry.find("oils")
+        Register(None, CARDS).find("oils")
 
 
 def test_an_altered_file_is_refused(small_file: Path, tmp_path: Path) -> None:
@@ -143,8 +133,3 @@ def test_precision_can_be_chosen_and_is_checked() -> None:
     assert pick_precision(torch.device("cpu"), "auto") in ("fp32", "bf16")
     with pytest.raises(OptionsError, match="int4"):
         pick_precision(torch.device("cpu"), "int4")
-
-
-def test_styles_json_is_what_release_writes() -> None:
-    rows = json.loads((registry.ASSETS / "styles.json").read_text())
-    assert [row["slot"] for row in rows] == list(range(len(rows)))

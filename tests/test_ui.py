@@ -21,6 +21,7 @@ from cartoon.batch import Run
 from cartoon.image import encode
 from cartoon.settings import Settings
 from tests.fakes import FakeArtist, TroubledArtist
+from tests.small_style import write_style
 
 ROOT = Path(__file__).parents[1]
 
@@ -114,6 +115,27 @@ def test_the_raw_file_is_decoded_so_that_orientation_counts(client: Client, tmp_
 def test_a_bad_option_is_one_sentence(client: Client, photo: Path, asked: dict[str, Any], sentence: str) -> None:
     with pytest.raises(AppError, match=sentence):
         client.predict(**{"image": handle_file(photo), **asked}, api_name="/cartoonize")
+
+
+def test_a_style_added_while_the_server_runs_is_offered_and_drawn_by_name_and_never_by_path(
+    client: Client, served: Served, photo: Path
+) -> None:
+    folder = served.home / "styles"
+    folder.mkdir()
+    path = write_style(folder / "wool.safetensors", title="Wool & felt")
+    (visit,) = [
+        event["id"]
+        for event in httpx.get(f"{served.url}config").json()["dependencies"]
+        if ("load" in {trigger for _, trigger in event["targets"]})
+    ]
+    shown = httpx.post(f"{served.url}gradio_api/run/predict", json={"fn_index": visit, "data": []}).json()["data"]
+    assert [radio["choices"][-1] for radio in shown] == [["Wool & felt", "wool"]] * 2  # both tabs'
+    drawn, _ = client.predict(image=handle_file(photo), style="wool", size=64, api_name="/cartoonize")
+    assert Path(drawn).name == "Zoë (1)-wool.png"
+    for asked in (str(path), "wool.safetensors"):
+        with pytest.raises(AppError, match="is not known here"):
+            client.predict(image=handle_file(photo), style=asked, api_name="/cartoonize")
+    path.unlink()
 
 
 def test_a_file_that_is_no_picture_is_named(client: Client, text: Path) -> None:

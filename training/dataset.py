@@ -1,7 +1,7 @@
 """Prepared photos -> training crops.
 
-A folder of prepared photos holds NAME.npz (training/prepare.py): photo, person mask, landmarks, the teacher's stack. Every
-photo becomes a few variants (scale, roll, light, JPEG), each with its guide drawn at that scale, held in memory.
+A folder of prepared photos holds NAME.npz (training/prepare.py): photo, person mask, landmarks, the teacher's stack.
+Every photo becomes a few variants (scale, roll, light, JPEG), each with its guide drawn at that scale, held in memory.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cartoon.portrait.guide import Points, draw_guide, face_width
+from cartoon.portrait.guide import CHANNELS, Points, draw_guide, face_width
 from cartoon.styles.layers import ALPHA
 
 FACES_PX = (70.0, 400.0)
@@ -38,7 +38,8 @@ class Variant:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Crops, float32 NCHW 0..1: photo (B, 3, ...), guide (B, G, ...), target: the stack (B, 11, ...) or a drawing (B, 3, ...)."""
+    """Crops, float32 NCHW 0..1: photo (B, 3, ...), guide (B, G, ...), target: the stack (B, 11, ...), or a drawing with
+    the person mask (B, 4, ...)."""
 
     photo: torch.Tensor
     guide: torch.Tensor
@@ -117,7 +118,7 @@ class Crops:
         """Yield batches of `size` crops for ever."""
         while True:
             samples = [self._crop() for _ in range(size)]
-            yield Batch(*(_tensor([sample[k] for sample in samples]) for k in range(3)))
+            yield Batch(*(tensor([sample[k] for sample in samples]) for k in range(3)))
 
     def _crop(self) -> tuple[NDArray[np.uint8], ...]:
         rng, side = self.rng, self.side
@@ -130,17 +131,24 @@ class Crops:
         x0, y0 = int(np.clip(x, 0, width - side)), int(np.clip(y, 0, height - side))
         part = np.s_[y0 : y0 + side, x0 : x0 + side]
         guide = v.guide[(slice(None), *part)]
-        if rng.random() < FACELESS_SHARE:  # as where no face was found
-            guide = guide.copy()
-            guide[1:] = 0
-            guide[2] = 128
+        if rng.random() < FACELESS_SHARE:
+            guide = blind(guide)
         planes = (v.photo[part].transpose(2, 0, 1), guide, v.stack[(slice(None), *part)])
         if rng.random() < 0.5:
             planes = tuple(p[..., ::-1] for p in planes)  # type: ignore[assignment]
         return planes
 
 
-def _tensor(crops: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
+def blind(guide: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A guide map as it would be had no face been found."""
+    guide = guide.copy()
+    guide[1:] = 0
+    guide[CHANNELS.index("down")] = 128
+    return guide
+
+
+def tensor(crops: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
+    """Crops, uint8 (C, H, W) each, as a batch: float32 (B, C, H, W), 0..1."""
     planes = torch.from_numpy(np.stack(crops))
     return planes.contiguous(memory_format=torch.channels_last).float().mul_(1 / 255)
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from cartoon.styles.unet import NetConfig
+from cartoon.styles.header import NetConfig
 
 
 def export(
     state: Mapping[str, torch.Tensor], config: NetConfig, styles: Sequence[str], out: Path, facts: Mapping[str, str]
 ) -> None:
-    """Write `out` atomically; slot i of the style embedding is styles[i]."""
+    """Write `out` atomically. styles: ids the file is good for; facts: more metadata, an own style's `card` too."""
     half = {k: v.detach().to("cpu", torch.float16).contiguous() for k, v in state.items()}
     metadata = {"config": json.dumps(asdict(config)), "styles": json.dumps(list(styles)), **facts}
     out.parent.mkdir(parents=True, exist_ok=True)

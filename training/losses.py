@@ -4,12 +4,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from cartoon.styles.layers import ALPHA, BACKGROUND, FOREGROUND, INK, LINE
+from cartoon.portrait.paint import paint
+from cartoon.styles.layers import ALPHA, BACKGROUND, FOREGROUND, HAIR, INK, LINE, SKIN
+from cartoon.styles.registry import PAINTED
 
 UNSEEN = 0.05
 """Weight of colours where the other layer covers them."""
 MASK_WEIGHTS = (0.30, 0.80, 0.60, 0.35, 0.35)
 """Of alpha, line, ink, skin and hair."""
+PERSON_WEIGHT = 0.05
+"""Of the person mask beside a drawing: enough that it stays one, too little to cost the drawing anything."""
 
 
 def layer_losses(colours: Tensor, logits: Tensor, target: Tensor) -> dict[str, Tensor]:
@@ -18,7 +22,9 @@ def layer_losses(colours: Tensor, logits: Tensor, target: Tensor) -> dict[str, T
     colours (B, 6, H, W) and logits (B, 5, H, W): what CartoonNet returned. target (B, 11, H, W): the teacher's stack.
     """
     alpha = target[:, ALPHA : ALPHA + 1]
-    seen = torch.cat([_near(alpha).expand(-1, 3, -1, -1), _near(1 - alpha).expand(-1, 3, -1, -1)], 1)
+    # Strands of hair and the forms of a face are what the tones are made of.
+    person = _near(alpha) * (1 + target[:, HAIR : HAIR + 1] + 0.5 * target[:, SKIN : SKIN + 1])
+    seen = torch.cat([person.expand(-1, 3, -1, -1), _near(1 - alpha).expand(-1, 3, -1, -1)], 1)
     difference = colours - torch.cat([target[:, FOREGROUND], target[:, BACKGROUND]], 1)
     masks = F.binary_cross_entropy_with_logits(logits, target[:, ALPHA:], reduction="none")
     weights = torch.tensor(MASK_WEIGHTS, device=logits.device)
@@ -28,14 +34,36 @@ def layer_losses(colours: Tensor, logits: Tensor, target: Tensor) -> dict[str, T
         # Tones step at luma thresholds: an error over an area moves a border, one on a pixel does not.
         "tone": F.avg_pool2d(difference * seen, 4).abs().mean() * 2,
         "masks": (masks.mean((0, 2, 3)) * weights).sum(),
-        "lines": gradient(torch.sigmoid(logits[:, LINE - ALPHA : INK - ALPHA + 1]) - target[:, LINE : INK + 1]).mean() * 0.3,
+        "lines": gradient(torch.sigmoid(logits[:, LINE - ALPHA : INK - ALPHA + 1]) - target[:, LINE : INK + 1]).mean()
+        * 0.3,
     }
 
 
 def picture_losses(drawn: Tensor, target: Tensor) -> dict[str, Tensor]:
     """For a drawing as a whole, (B, 3, H, W) each: colours and edges."""
     difference = drawn - target
-    return {"colour": difference.abs().mean() * 2, "edges": gradient(difference).mean(), "tone": F.avg_pool2d(difference, 4).abs().mean()}
+    return {
+        "colour": difference.abs().mean() * 2,
+        "edges": gradient(difference).mean(),
+        "tone": F.avg_pool2d(difference, 4).abs().mean(),
+    }
+
+
+def drawing_losses(colours: Tensor, logits: Tensor, target: Tensor) -> dict[str, Tensor]:
+    """The terms for a style of a user's own, whose layers are to be the drawing once they are flattened.
+
+    colours (B, 6, H, W) and logits (B, 5, H, W): what CartoonNet returned. target (B, 4, H, W): the drawing, sRGB, and
+    the person mask, which keeps person and backdrop apart for backgrounds of another kind.
+    """
+    person = F.binary_cross_entropy_with_logits(logits[:, :1], target[:, 3:])
+    return picture_losses(composite(colours, logits), target[:, :3]) | {"person": PERSON_WEIGHT * person}
+
+
+def composite(colours: Tensor, logits: Tensor) -> Tensor:
+    """What CartoonNet returned, flattened as rendering flattens a style of a user's own: (B, 3, H, W), 0..1."""
+    # Clamped as in rendering, but with the gradient of no clamp: a colour that left the range finds its way back.
+    clamped = colours + (colours.clamp(0, 1) - colours).detach()
+    return paint(torch.cat([clamped, torch.sigmoid(logits)], 1), (), PAINTED).picture()
 
 
 def gradient(x: Tensor) -> Tensor:

@@ -13,7 +13,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from cartoon.styles.unet import CartoonNet, NetConfig
+from cartoon.styles.header import SHIPPED_CONFIG, NetConfig
+from cartoon.styles.unet import CartoonNet
 from training.dataset import Batch
 from training.export import export
 
@@ -32,8 +33,11 @@ Losses = Callable[[Tensor, Tensor, Tensor], Mapping[str, Tensor]]
 
 @dataclass(frozen=True)
 class Window:
-    """What a run may spend and where it writes. out: the safetensors file; work: checkpoint and log; rate: peak learning
-    rate; styles: ids that the exported file is good for."""
+    """What a run may spend and where it writes.
+
+    out: the safetensors file. work: checkpoint and log. rate: peak learning rate. styles: ids that the exported file is
+    good for.
+    """
 
     out: Path
     work: Path
@@ -63,7 +67,7 @@ class Run:
         window: Window,
         losses: Losses,
         start: Mapping[str, Tensor] | None = None,
-        config: NetConfig = NetConfig(),
+        config: NetConfig = SHIPPED_CONFIG,
         facts: Mapping[str, str] | None = None,
     ) -> None:
         self.window, self._losses, self._facts = window, losses, dict(facts or {})

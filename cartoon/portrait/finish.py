@@ -64,14 +64,18 @@ class _Noise:
 
     def cloud(self, turn: int, size: float, octaves: int = 3) -> Tensor:
         """Smooth noise of unit variance with features of about `size` px."""
-        total = torch.zeros(1, 1, self.height, self.width, device=self.device)
+        reduced = 4 if size / 2 ** (octaves - 1) > 12 else 2  # nothing in it is finer: a few pixels carry it
+        height, width = math.ceil(self.height / reduced), math.ceil(self.width / reduced)
+        total = torch.zeros(1, 1, height, width, device=self.device)
         for octave in range(octaves):
-            cell = max(2.0, size / 2**octave)
-            rows, columns = (max(4, math.ceil(n / cell) + 3) for n in (self.height, self.width))
+            cell = max(2.0, size / reduced / 2**octave)
+            rows, columns = (max(4, math.ceil(n / cell) + 3) for n in (height, width))
             field = self.white(turn * 8 + octave, rows, columns)
-            grown = F.interpolate(field, scale_factor=cell, mode="bicubic", align_corners=False, recompute_scale_factor=False)
-            total += grown[..., : self.height, : self.width] * 0.55**octave
-        return (total - total.mean()) / total.std().clamp_min(1e-6)
+            grown = F.interpolate(field, scale_factor=cell, mode="bicubic", recompute_scale_factor=False)
+            total += grown[..., :height, :width] * 0.55**octave
+        total = (total - total.mean()) / total.std().clamp_min(1e-6)
+        grown = F.interpolate(total, scale_factor=reduced, mode="bilinear")
+        return grown[..., : self.height, : self.width]
 
     def paper(self, turn: int, grain: float) -> Tensor:
         """The paper's tooth, about 0..1."""
@@ -142,7 +146,7 @@ def _wash(picture: Tensor, painted: Painted, stack: Tensor, seed: int, whole: bo
     tooth = noise.paper(9, max(0.8, 0.005 * fw))
     y = blur(luma(picture), max(0.8, 0.006 * fw))
     rim = (blur(y, max(1.6, 0.016 * fw)) - y).clamp_min(0)  # a wash is darkest just inside its edge
-    uneven = (0.22 * flow + 0.10 * fine) * (1 - 0.45 * smoothstep(stack[:, SKIN : SKIN + 1], 0.5, 0.9))
+    uneven = (0.17 * flow + 0.08 * fine) * (1 - 0.45 * smoothstep(stack[:, SKIN : SKIN + 1], 0.5, 0.9))
     density = 1 + 5.0 * rim + uneven + 0.22 * (0.5 - tooth)
     paper = torch.tensor(WATER_PAPER, device=picture.device).view(1, 3, 1, 1) * (1 - 0.018 * (tooth - 0.5))
     if not whole:
@@ -164,22 +168,22 @@ def _wash(picture: Tensor, painted: Painted, stack: Tensor, seed: int, whole: bo
 def _hatch(picture: Tensor, painted: Painted, stack: Tensor, seed: int, whole: bool) -> Tensor:
     """Graphite: layers of slanted strokes as dense as the tone asks, on a smudged ground, on toothed paper."""
     fw, noise = painted.width, _Noise(picture, seed)
-    thick, length = max(1.3, 0.0095 * fw), max(12.0, 0.16 * fw)
+    thick, length = max(1.2, 0.0072 * fw), max(12.0, 0.15 * fw)
     tooth = noise.paper(9, max(0.7, 0.004 * fw))
     y = luma(picture)
     dark = (1 - y / PAPER_LUMA).clamp(0, 1)
     tone = blur(dark, 0.006 * fw)
     detail = (dark - tone).clamp(-1, 1)  # contours and features stay drawn
     layers = (
-        (noise.strokes(1, -54, length, thick), 0.03, 0.62, 0.34),
-        (noise.strokes(2, -32, 0.8 * length, thick), 0.26, 0.95, 0.26),
-        (noise.strokes(3, -75, 0.8 * length, thick), 0.50, 1.05, 0.22),
+        (noise.strokes(1, -54, length, thick), 0.05, 0.70, 0.26),
+        (noise.strokes(2, -32, 0.8 * length, thick), 0.30, 1.00, 0.20),
+        (noise.strokes(3, -75, 0.8 * length, thick), 0.52, 1.08, 0.20),
     )
-    graphite = 0.52 * tone
+    graphite = 0.55 * tone
     for field, low, high, amount in layers:
         level = ((tone - low) / (high - low)).clamp(0, 1)
         graphite = graphite + amount * smoothstep(1.25 * level - field, -0.22, 0.22) * (6 * level).clamp(0, 1)
-    graphite = (graphite + 1.05 * detail) * (0.74 + 0.26 * smoothstep(tooth, 0.15, 0.8))
+    graphite = (graphite + 0.95 * detail) * (0.74 + 0.26 * smoothstep(tooth, 0.15, 0.8))
     paper = torch.tensor(SKETCH_PAPER, device=picture.device).view(1, 3, 1, 1) * (1 - 0.03 * (1 - tooth) * 0.5)
     drawn = paper * (1 - graphite.clamp(0, 0.94))
     return drawn if whole else over(picture, drawn, painted.cover)

@@ -16,6 +16,7 @@ from typing import Final
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from cartoon.portrait.guide import OVAL
 from cartoon.portrait.tones import EQUALISE_SIGMA, EQUALISED, SMOOTH_SIGMA, FaceTones
@@ -24,6 +25,9 @@ from cartoon.styles.layers import (
     blur, luma, masked_blur, opponent, over, smoothstep, steps, terrace, to_rgb, vibrance,
 )
 
+BEARD_GREYER: Final = 0.55
+BEARD_DARKER: Final = 0.06
+"""How a beard is set off from skin: share of its colour taken out, and of luma."""
 NO_FACE_WIDTH: Final = 0.25
 """Stands for a face's width where none was found: this share of the picture's shorter side."""
 
@@ -78,7 +82,7 @@ ANIME_SKIN: Final = SkinLook(0.070, -0.095, 0.050, 1.75, 0.010, 0.22, 0.030, 1.2
 ANIME_HAIR: Final = HairLook(1.15, 0.85, 1.25, 0.03, 0.7)
 COMIC_SKIN: Final = SkinLook(0.055, -0.130, 0.055, 1.8, 0.006, 0.05, 0.012, 1.28)
 COMIC_HAIR: Final = HairLook(1.45, 1.0, 1.40, 0.0, 0.9)
-WATER_SKIN: Final = SkinLook(0.085, -0.085, 0.060, 1.8, 0.022, 0.25, 0.055, 1.25)
+WATER_SKIN: Final = SkinLook(0.085, -0.085, 0.060, 1.8, 0.022, 0.25, 0.030, 1.20)
 WATER_HAIR: Final = HairLook(1.10, 0.75, 1.55, 0.05, 0.6)
 
 
@@ -99,7 +103,7 @@ def feature_areas(stack: Tensor, faces: Sequence[FaceTones]) -> tuple[Tensor, Te
             a, b = face.landmarks[corners[0]], face.landmarks[corners[1]]
             (cx, cy), ew = ((a + b) / 2).tolist(), float(((a - b) ** 2).sum() ** 0.5)
             eye = torch.exp(-((((x - cx) / (0.68 * ew)) ** 2 + ((y - cy) / (0.46 * ew)) ** 2) ** 2))
-            ring = torch.exp(-((((x - cx) / (1.25 * ew)) ** 2 + ((y - cy - 0.12 * ew) / (0.95 * ew)) ** 2) ** 4))
+            ring = torch.exp(-((((x - cx) / (1.12 * ew)) ** 2 + ((y - cy - 0.12 * ew) / (0.88 * ew)) ** 2) ** 4))
             quiet[part] = torch.maximum(quiet[part], eye)
             rims[part] = torch.maximum(rims[part], ring * face.glasses)
         a, b = face.landmarks[61], face.landmarks[291]
@@ -148,7 +152,7 @@ def _watercolor(stack: Tensor, faces: Sequence[FaceTones]) -> Painted:
     fg, bg = stack[:, FOREGROUND], stack[:, BACKGROUND]
     y, chroma = opponent(fg)
     cloth = to_rgb(0.25 + 0.74 * (y + 0.65 * (terrace(y, 0.11, 0.22) - y)), vibrance(chroma, 0.6))
-    person = regions.mix(cloth, WATER_SKIN, WATER_HAIR, hair_pale=0.17)
+    person = regions.mix(cloth, WATER_SKIN, WATER_HAIR, hair_pale=0.12)
     y, chroma = opponent(blur(bg, 0.07 * fw))
     backdrop = to_rgb(0.37 + 0.62 * y, vibrance(chroma, 0.75))
     line = regions.contours(stack[:, LINE : LINE + 1], skin=0.22, hair=0.65)
@@ -163,9 +167,9 @@ def _sketch(stack: Tensor, faces: Sequence[FaceTones]) -> Painted:
     cloth = (1 - y / 0.9).clamp(0, 1) ** 1.2 * 0.8
     dark = regions.darkness(cloth)
     graphite = PAPER_LUMA * (1 - 0.78 * dark.clamp(0, 1))
-    line = regions.contours(torch.maximum(stack[:, LINE : LINE + 1], 0.8 * stack[:, INK : INK + 1]), skin=0.5, hair=0.8)
+    line = regions.contours(torch.maximum(0.85 * stack[:, LINE : LINE + 1], 0.5 * stack[:, INK : INK + 1]), skin=0.5, hair=0.7)
     edge = _outline(stack, 0.004 * fw)
-    graphite = graphite * (1 - 0.72 * torch.maximum(line, 0.75 * edge))
+    graphite = graphite * (1 - 0.66 * torch.maximum(line, 0.6 * edge))
     near = blur(stack[:, ALPHA : ALPHA + 1], 0.16 * fw)
     halo = 0.26 * smoothstep(near, 0.03, 0.55)
     backdrop = (PAPER_LUMA * (1 - halo)).expand(-1, 3, -1, -1)
@@ -200,6 +204,8 @@ class _Regions:
         alpha = stack[:, ALPHA : ALPHA + 1].clamp_min(0.05)
         # The masks end with the person; the colours must go on to the other side of a soft border.
         skin, hair = (smoothstep((m / alpha).clamp(0, 1), low, high) for m in (skin, hair))
+        self.beard = _beards(stack, self.faces) * skin
+        skin, hair = skin - self.beard, hair + self.beard
         total = (skin + hair).clamp_min(1)
         self.skin = skin / total if self.faces else torch.zeros_like(skin)
         self.hair = hair / total
@@ -218,7 +224,7 @@ class _Regions:
         fw = _scale(self.stack, self.faces)
         mean, spread = _local(y, self.hair, fw)
         strands = ((y - mean) / spread).clamp(-2.2, 2.2)
-        hair = ((1 - mean / 0.92).clamp(0.14, 0.80) - 0.16 * strands).clamp(0.02, 0.92)
+        hair = ((1 - mean / 0.92).clamp(0.14, 0.80) - 0.16 * strands + 0.10 * self.beard).clamp(0.02, 0.92)
         mixed = over(cloth, hair, self.hair)
         if self.faces:
             mixed = over(mixed, self._by_face(_shade_skin), self.skin)
@@ -262,7 +268,25 @@ class _Regions:
         painted = torch.minimum(torch.maximum(painted, y - 0.14), y + 0.11 + 0.03 * dark)
         broad = masked_blur(chroma, self.hair, 0.05 * fw)
         painted = painted * (1 - pale) + pale
-        return to_rgb(painted, (0.6 * broad + 0.4 * chroma) * look.chroma)
+        # Skin shines through a beard in the photo; drawn, it has to differ from skin.
+        kept = look.chroma * (1 - BEARD_GREYER * self.beard)
+        return to_rgb(painted - BEARD_DARKER * self.beard, (0.6 * broad + 0.4 * chroma) * kept)
+
+
+def _beards(stack: Tensor, faces: Sequence[FaceTones]) -> Tensor:
+    """All faces' beards as one plane, (1, 1, H, W)."""
+    found = torch.zeros_like(stack[:1, :1])
+    height, width = stack.shape[2:]
+    for face in faces:
+        x0, y0, x1, y1 = face.beard.box
+        cover = torch.from_numpy(face.beard.cover).to(stack.device)[None, None]
+        grown = F.interpolate(cover, size=(y1 - y0, x1 - x0), mode="bilinear")
+        # In training a crop may cut the face.
+        left, top = max(-x0, 0), max(-y0, 0)
+        inside = found[..., max(y0, 0) : max(min(y1, height), 0), max(x0, 0) : max(min(x1, width), 0)]
+        part = grown[..., top : top + inside.shape[2], left : left + inside.shape[3]]
+        torch.maximum(inside, part, out=inside)
+    return found
 
 
 def _local(y: Tensor, hair: Tensor, fw: float) -> tuple[Tensor, Tensor]:
@@ -361,7 +385,10 @@ class _Window:
 
     def own(self, face: FaceTones) -> FaceTones:
         """The face in the window's coordinates."""
-        return replace(face, landmarks=face.landmarks - self.origin.astype(np.float32))
+        x, y = int(self.origin[0]), int(self.origin[1])
+        x0, y0, x1, y1 = face.beard.box
+        beard = replace(face.beard, box=(x0 - x, y0 - y, x1 - x, y1 - y))
+        return replace(face, landmarks=face.landmarks - self.origin.astype(np.float32), beard=beard)
 
     def distance(self, face: FaceTones) -> Tensor:
         """From each pixel to a face's centre, in that face's widths."""

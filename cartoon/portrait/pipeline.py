@@ -1,6 +1,7 @@
 """The resident pipeline: one photo in, one cartoon out.
 
-decode (door) -> detect -> warp, guide, a crop per small or huge face -> network -> blend -> render -> size -> encode (door).
+decode (door) -> detect -> warp, guide, a crop per small or huge face -> network -> blend -> render -> size -> encode
+(door).
 """
 
 import logging
@@ -8,10 +9,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Final
 
-import cv2
 import numpy as np
 
 from cartoon.errors import UnreadableError
@@ -23,9 +24,10 @@ from cartoon.portrait.guide import Plane, Points, draw_guide, face_width, smooth
 from cartoon.portrait.person import PersonMask
 from cartoon.portrait.render import Asked, render
 from cartoon.portrait.scale import resize
-from cartoon.settings import Options, Size
+from cartoon.settings import STYLES_DIR, Options, Size
 from cartoon.styles.network import Canvas, Drawn, StyleNet
-from cartoon.styles.registry import StyleCard, available, find
+from cartoon.styles.registry import Register, StyleCard
+from cartoon.styles.resident import Residents
 
 log = logging.getLogger(__name__)
 
@@ -46,28 +48,38 @@ Matte = Callable[[Pixels, Sequence[Face]], Plane]
 
 
 class Cartoonizer:
-    """Draws photos; loaded once per process, safe to call from several threads (they take turns)."""
+    """Draws photos; loaded once per process, safe to call from several threads (they take turns).
 
-    def __init__(self, net: StyleNet, cards: Sequence[StyleCard], detector: Detector, matte: Matte) -> None:
-        self.styles = tuple(cards)
+    A style is named by its id or by the path of a style file; one of the user's own is loaded when it is first used.
+    """
+
+    def __init__(self, net: StyleNet, register: Register, detector: Detector, matte: Matte) -> None:
+        shipped = register.shipped[0]
         self.device, self.precision = str(net.device), net.precision
-        self.model = cards[0].file.removesuffix(".safetensors")
-        self._net, self._detector, self._matte = net, detector, matte
+        self.model = shipped.file.removesuffix(".safetensors")
+        self._register, self._nets = register, Residents(net, shipped)
+        self._detector, self._matte = detector, matte
         self._together = 1 if net.device.type == "cpu" else CUDA_PHOTOS
         self._turn = threading.Lock()
 
     @classmethod
-    def load(cls, device: str = "auto", precision: str = "auto") -> "Cartoonizer":
+    def load(cls, device: str = "auto", precision: str = "auto", styles_dir: Path | None = STYLES_DIR) -> "Cartoonizer":
         """Load the shipped styles onto a device: "auto", "cpu", "cuda" or "cuda:N".
 
+        styles_dir: the folder of the user's own styles; it may be missing.
         Raises OptionsError for a device that is not there, StyleError for damaged weights.
         """
-        cards = available()
-        toon = cls(
-            StyleNet(cards[0].path, cards[0].sha256, device, precision), cards, MediaPipeDetector(), PersonMask().matte
-        )
+        register = Register(styles_dir)
+        shipped = register.shipped[0]
+        net = StyleNet(shipped.path, shipped.sha256, device, precision)
+        toon = cls(net, register, MediaPipeDetector(), PersonMask().matte)
         log.info("device %s, precision %s, model %s", toon.device, toon.precision, toon.model)
         return toon
+
+    @property
+    def styles(self) -> tuple[StyleCard, ...]:
+        """The styles on offer now: the shipped ones and those in the folder of the user's own."""
+        return self._register.cards()
 
     def __call__(
         self,
@@ -106,12 +118,14 @@ class Cartoonizer:
 
     def draw_all(self, photos: Sequence[Photo], options: Options) -> list[Cartoon]:
         """Draw many photos as the options ask; those of one size share the network's passes."""
-        card = find(options.style)
+        card = self._register.find(options.style)
+        options = replace(options, style=card.id)  # also where a path was given
         drawn: list[Cartoon] = []
         with self._turn:
+            net = self._nets.of(card)
             for start in range(0, len(photos), self._together):
                 sketches = [self._prepare(photo, options, card) for photo in photos[start : start + self._together]]
-                self._paint(sketches)
+                _paint(sketches, net)
                 drawn += [_finish(sketch, options, card) for sketch in sketches]
         return drawn
 
@@ -140,16 +154,6 @@ class Cartoonizer:
                 sketch.canvases.append(Canvas(crop.pixels, draw_guide(crop.person, [crop.landmarks])))
         return sketch
 
-    def _paint(self, sketches: Sequence["_Sketch"]) -> None:
-        """One call of the network for all that was prepared."""
-        began = time.perf_counter()
-        results = iter(self._net.draw([canvas for sketch in sketches for canvas in sketch.canvases]))
-        each = (time.perf_counter() - began) / len(sketches)
-        for sketch in sketches:
-            sketch.drawn = [next(results) for _ in sketch.canvases]
-            sketch.canvases = []
-            sketch.seconds["network"] = each
-
 
 @dataclass(eq=False)
 class _Sketch:
@@ -175,6 +179,17 @@ class _Sketch:
         began = time.perf_counter()
         yield
         self.seconds[step] = time.perf_counter() - began
+
+
+def _paint(sketches: Sequence[_Sketch], net: StyleNet) -> None:
+    """One call of the network for all that was prepared."""
+    began = time.perf_counter()
+    results = iter(net.draw([canvas for sketch in sketches for canvas in sketch.canvases]))
+    each = (time.perf_counter() - began) / len(sketches)
+    for sketch in sketches:
+        sketch.drawn = [next(results) for _ in sketch.canvases]
+        sketch.canvases = []
+        sketch.seconds["network"] = each
 
 
 def _finish(sketch: _Sketch, options: Options, card: StyleCard) -> Cartoon:

@@ -49,7 +49,7 @@ def render(stack: Stack, photo: Pixels, faces: Sequence[Points], asked: Asked) -
     """
     with torch.inference_mode():
         layers = torch.from_numpy(stack)[None]
-        tones = [tone for tone in (measure(stack, face) for face in faces) if tone is not None]
+        tones = [tone for tone in (measure(stack, photo, face) for face in faces) if tone is not None]
         painted = paint(layers, tones, asked.painter)
         person = draw_features(painted.person, photo, tones, asked.painter).clamp(0, 1)
         backdrop = painted.backdrop.clamp(0, 1)

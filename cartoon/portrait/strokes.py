@@ -53,7 +53,7 @@ LOOKS: Final = {
     "anime": FeatureLook((11, 5, 5), 1.0, (0.010, 0.45), 0.80, 0.62, 0.85, 0.75),
     "comic": FeatureLook((6, 1, -3), 0.9, (0.017, 0.80), 0.80, 0.62, 0.95, 0.95, weight=1.15),
     "watercolor": FeatureLook((20, 6, 4), 0.9, (0.008, 0.35), 0.70, 0.60, 0.72, 0.6),
-    "sketch": FeatureLook((12, 0, 0), 0.0, (0.009, 0.5), 0.85, 0.35, 0.62, 0.75, colour=0.0),
+    "sketch": FeatureLook((20, 0, 0), 0.0, (0.008, 0.45), 0.85, 0.30, 0.55, 0.6, colour=0.0, weight=0.85),
 }
 
 
@@ -321,7 +321,7 @@ class _Drawing:
         hue, chroma = float(np.arctan2(iris[2], iris[1])), float(np.hypot(iris[1], iris[2]))
         if iris[0] < 30 and iris[2] > -2:
             hue, chroma = np.deg2rad(58.0), max(chroma, 16.0)  # dark eyes are brown
-        chroma = float(np.clip(1.8 * chroma + 6, 12, 34)) * look.iris
+        chroma = float(np.clip(2.0 * chroma + 8, 14, 36)) * look.iris
         tint = np.array([np.cos(hue), np.sin(hue)], np.float32)
         disc = pen.disc(middle, radius) * aperture
         # Dark above, where the lid shades it, bright below, where light gathers.

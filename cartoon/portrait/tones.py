@@ -7,8 +7,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from cartoon.image import Pixels
+from cartoon.portrait.beard import Beard, find_beard
 from cartoon.portrait.guide import EYES, LIPS_LOWER_OUTER, LIPS_UPPER_OUTER, OVAL, Points, face_width
-from cartoon.styles.layers import HAIR, LINE, SKIN
+from cartoon.styles.layers import LINE, SKIN
 
 MEASURED: Final = 96.0
 """Faces are measured at this width, px: enough for percentiles, and the same cost at every size."""
@@ -28,7 +30,7 @@ class FaceTones:
 
     landmarks: (478, 2) px. width: px. base: luma 0..1 that equalising leaves as it is. cuts: luma of the deep
     shadow's, the shadow's and the light's borders. middle: luma of the skin's main tone. chroma: R - Y and B - Y of the skin.
-    glasses: 0..1, how surely something crosses the bridge of the nose.
+    glasses: 0..1, how surely something crosses the bridge of the nose. beard: where it has one.
     """
 
     landmarks: Points
@@ -38,10 +40,11 @@ class FaceTones:
     middle: float
     chroma: tuple[float, float]
     glasses: float
+    beard: Beard
 
 
-def measure(stack: NDArray[np.float32], landmarks: Points) -> FaceTones | None:
-    """Measure a face in its layers, float32 (11, H, W); None where hardly any skin was seen."""
+def measure(stack: NDArray[np.float32], pixels: Pixels, landmarks: Points) -> FaceTones | None:
+    """Measure a face in its layers, float32 (11, H, W), and in the photo, uint8 (H, W, 3); None without skin to see."""
     fw = face_width(landmarks)
     low, high = landmarks[OVAL].min(0), landmarks[OVAL].max(0)
     grow = 0.12 * fw
@@ -69,10 +72,11 @@ def measure(stack: NDArray[np.float32], landmarks: Points) -> FaceTones | None:
     cuts = (min(p6, p58 - 0.12), min(p22, p58 - 0.05), max(p88, p58 + 0.035))
     middle = 0.6 * p58 + 0.4 * float(light[inside].mean())
     chroma = (float(np.median((red - light)[inside])), float(np.median((blue - light)[inside])))
-    return FaceTones(landmarks, fw, base, cuts, middle, chroma, _glasses(part[LINE], part[HAIR], points))
+    beard = find_beard(pixels, landmarks)
+    return FaceTones(landmarks, fw, base, cuts, middle, chroma, _glasses(part[LINE], points), beard)
 
 
-def _glasses(line: NDArray[np.float32], hair: NDArray[np.float32], points: Points) -> float:
+def _glasses(line: NDArray[np.float32], points: Points) -> float:
     """A line right across the bridge of the nose: its weakest pixel in the row where that is strongest."""
     centre = points[list(BRIDGE)]
     half = 0.05 * face_width(points)

@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from cartoon.errors import OptionsError, ResourceError, StyleError
-from cartoon.styles.unet import MULTIPLE, CartoonNet, stack
+from cartoon.styles.header import MULTIPLE
+from cartoon.styles.unet import CartoonNet, stack
 from cartoon.styles.weights import load_weights
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -45,12 +46,18 @@ class StyleNet:
             torch.set_num_threads(os.cpu_count() or 1)  # torch's default leaves hyper-threads out; here they help
         self.precision: Precision = pick_precision(self.device, precision)
         self._dtype = _DTYPES[self.precision]
-        net = CartoonNet(weights.config)
+        with torch.device("meta"):  # shapes alone: whatever a file claims to need, no memory is taken for it
+            net = CartoonNet(weights.config)
         try:
-            net.load_state_dict(weights.state)
+            net.load_state_dict(weights.state, assign=True)
         except RuntimeError as error:
             raise StyleError(f"{path.name} does not fit this version's network: fetch the matching release.") from error
-        self._net = net.to(self.device, self._dtype).to(memory_format=torch.channels_last).eval()
+        try:
+            self._net = net.to(self.device, self._dtype).to(memory_format=torch.channels_last).eval()
+        except torch.OutOfMemoryError as error:
+            raise ResourceError(
+                f"{self.device} has too little free memory for {path.name}: try again later."
+            ) from error
 
     def draw(self, canvases: Sequence[Canvas]) -> list[Drawn]:
         """Draw each canvas; those of equal size share a forward pass. Same order out as in.

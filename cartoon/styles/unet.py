@@ -7,29 +7,16 @@ attention looks beyond its receptive field; and no skip of the photo to the outp
 smoothed photo.
 """
 
-from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cartoon.styles.header import HEAD_WIDTH, SHIPPED_CONFIG, NetConfig
 from cartoon.styles.layers import PLANES
 
-MULTIPLE = 16
-"""Height and width of the input must be multiples of this."""
 _MASKS = len(PLANES) - 6
-
-
-@dataclass(frozen=True)
-class NetConfig:
-    """The shape of a CartoonNet; stored in the weights' metadata."""
-
-    guide_channels: int = 6
-    widths: tuple[int, ...] = (24, 48, 96, 192)
-    depths: tuple[int, ...] = (1, 1, 2, 2)
-    pooled: int = 16
-    """Keys and values of the attention are pooled to at most this many cells a side."""
 
 
 class CartoonNet(nn.Module):
@@ -40,7 +27,7 @@ class CartoonNet(nn.Module):
     both float32; `stack` joins them.
     """
 
-    def __init__(self, config: NetConfig = NetConfig()) -> None:
+    def __init__(self, config: NetConfig = SHIPPED_CONFIG) -> None:
         super().__init__()
         self.config = config
         w = config.widths
@@ -105,7 +92,7 @@ class AttentionGate(nn.Module):
 class PooledAttention(nn.Module):
     """Self-attention whose keys and values are averaged to at most pooled x pooled cells over the whole picture."""
 
-    def __init__(self, width: int, pooled: int, head_width: int = 32) -> None:
+    def __init__(self, width: int, pooled: int, head_width: int = HEAD_WIDTH) -> None:
         super().__init__()
         self.heads, self.pooled = width // head_width, pooled
         self.query = nn.Conv2d(width, width, 1)

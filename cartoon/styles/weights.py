@@ -4,12 +4,13 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from cartoon.errors import StyleError
-from cartoon.styles.unet import NetConfig
+from cartoon.styles.header import NetConfig, config_of, read_metadata
+
+if TYPE_CHECKING:  # late: a card needs sha256_of, and the list of styles no torch
+    from torch import Tensor
 
 _BLOCK = 1 << 20
 
@@ -18,7 +19,7 @@ _BLOCK = 1 << 20
 class Weights:
     """What a style file holds: the tensors, the shape of the network and the styles they are good for."""
 
-    state: dict[str, Tensor]
+    state: "dict[str, Tensor]"
     config: NetConfig
     styles: tuple[str, ...]
 
@@ -39,23 +40,16 @@ def load_weights(path: Path, sha256: str | None) -> Weights:
     """
     from safetensors import SafetensorError, safe_open
 
-    if not path.is_file():
-        raise StyleError(f"{path.name} is missing from {path.parent}: restore it from the repository's assets folder.")
+    metadata = read_metadata(path)
     if sha256 is not None and sha256_of(path) != sha256:
-        raise StyleError(f"{path.name} is not the file that was shipped (its sha256 differs): fetch it again.")
+        raise StyleError(f"{path.name} is not the file that its card describes (its sha256 differs): fetch it again.")
+    config = config_of(metadata, path.name)
     try:
+        styles = tuple(map(str, json.loads(metadata["styles"])))
         with safe_open(path, framework="pt", device="cpu") as file:
-            metadata = file.metadata() or {}
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    except SafetensorError as error:
+    except (SafetensorError, OSError) as error:
         raise StyleError(f"{path.name} is not a readable safetensors file ({error}): fetch it again.") from error
-    try:
-        fields: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(metadata["config"]).items()
-        }
-        config, styles = NetConfig(**fields), tuple(map(str, json.loads(metadata["styles"])))
-    except (KeyError, TypeError, ValueError) as error:
-        raise StyleError(
-            f"{path.name} does not describe a Cartoon network: use a file that training.distil wrote."
-        ) from error
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise StyleError(f"{path.name} does not say which styles it holds: fetch it again.") from error
     return Weights(state, config, styles)

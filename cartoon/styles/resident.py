@@ -1,0 +1,36 @@
+"""The networks in memory: the shipped one always, a few of the user's own, each loaded when it is first asked for."""
+
+import logging
+from collections import OrderedDict
+from typing import Final
+
+from cartoon.styles.network import StyleNet
+from cartoon.styles.registry import StyleCard
+
+log = logging.getLogger(__name__)
+
+MOST_OWN: Final = 3
+"""Networks kept beside the shipped one; each takes 12 MB in single precision."""
+
+
+class Residents:
+    """Finds the network that draws a style; all are on the shipped one's device. One caller at a time."""
+
+    def __init__(self, net: StyleNet, shipped: StyleCard) -> None:
+        self._net, self._shipped = net, shipped
+        self._own: OrderedDict[str, StyleNet] = OrderedDict()
+
+    def of(self, card: StyleCard) -> StyleNet:
+        """The network of a style; a file that was trained again is another one. The least recently used leaves first.
+
+        Raises StyleError when the file is not what its card says, ResourceError when there is no memory for it.
+        """
+        if card.sha256 == self._shipped.sha256:
+            return self._net
+        if card.sha256 not in self._own:
+            while len(self._own) >= MOST_OWN:
+                self._own.popitem(last=False)
+            log.info("loading the style %s", card.id)
+            self._own[card.sha256] = StyleNet(card.path, card.sha256, str(self._net.device), self._net.precision)
+        self._own.move_to_end(card.sha256)
+        return self._own[card.sha256]
