@@ -242,7 +242,10 @@ def test_the_strength_curve_tells_where_it_stops_rising(
 
 def test_fresh_weights_get_a_card_for_each_painter(tmp_path: Path) -> None:
     cards = evaluate.cards_for(weights(tmp_path))
-    assert {name: card.painter for name, card in cards.items()} == {name: name for name in evaluate.EXAGGERATION}
+    assert {name: card.painter for name, card in cards.items()} == {
+        name: name for name in ("anime", "comic", "watercolor", "sketch")
+    }
+    assert cards["anime"].exaggeration > cards["comic"].exaggeration > 0
     assert {card.path for card in cards.values()} == {tmp_path / "fresh.safetensors"}
     # FIPS 180-4's own example: SHA-256 of "abc"
     assert cards["anime"].sha256.startswith("ba7816bf8f01cfea")
@@ -282,6 +285,15 @@ def test_curves_are_drawn_from_a_log(tmp_path: Path) -> None:
     drawn = cv2.imread(str(out))
     assert drawn.shape[0] > 300
     assert drawn.std() > 5  # there is something on the paper
+
+
+def test_a_resumed_run_replaces_what_it_did_again(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    rows = ("50,10,0.9", "100,20,0.8", "150,30,0.7", "100,22,0.01", "150,32,0.6", "200,42,0.5")
+    path.write_text("\n".join(["step,seconds,colour", *rows]), encoding="utf-8")
+    read = curves.read_log(path)
+    assert read["step"].tolist() == [50, 150, 200]
+    assert read["colour"].tolist() == [0.9, 0.6, 0.5]  # 0.01 is the mean of a few steps counted as of fifty
 
 
 def test_a_file_that_is_no_log_is_refused(tmp_path: Path) -> None:

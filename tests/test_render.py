@@ -28,7 +28,9 @@ def person() -> tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.float32
     body = (y > 200) & (abs(x - SIDE / 2) < 100)
     stack = np.zeros((len(layers.PLANES), SIDE, SIDE), np.float32)
     shade = 0.75 + 0.2 * (x - SIDE / 2) / 60
-    for c, (skin, hair, cloth, behind) in enumerate(zip((0.9, 0.7, 0.6), (0.2, 0.15, 0.1), (0.5, 0.1, 0.1), (0.2, 0.3, 0.6), strict=True)):
+    for c, (skin, hair, cloth, behind) in enumerate(
+        zip((0.9, 0.7, 0.6), (0.2, 0.15, 0.1), (0.5, 0.1, 0.1), (0.2, 0.3, 0.6), strict=True)
+    ):
         strands = hair + 0.05 * np.sin(x / 3)
         stack[c] = np.where(oval, skin * shade, np.where(head, strands, cloth))
         stack[3 + c] = behind

@@ -32,7 +32,13 @@ def portrait() -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float
     neck = (abs(x - SIDE / 2) < 25) & (y > 140)
     body = (abs(x - SIDE / 2) < 40 + (y - 165)) & (y > 165)
     picture = np.full((SIDE, SIDE, 3), (60, 130, 80), np.float32)
-    for where, colour in ((body, (30, 40, 90)), (neck & (y > 168), (245, 245, 245)), (neck & (y <= 168), (200, 145, 120)), (head, (50, 35, 30)), (oval, (215, 160, 135))):
+    for where, colour in (
+        (body, (30, 40, 90)),
+        (neck & (y > 168), (245, 245, 245)),
+        (neck & (y <= 168), (200, 145, 120)),
+        (head, (50, 35, 30)),
+        (oval, (215, 160, 135)),
+    ):
         picture[where] = colour
     picture[head & ~oval] += rng.normal(0, 12, (SIDE, SIDE, 1))[head & ~oval]
     person = (oval | head | neck | body).astype(np.float32)
@@ -66,7 +72,9 @@ def test_lines_are_found_where_a_dark_line_is() -> None:
     assert abs(found[40, 10]) < 0.2
 
 
-@pytest.mark.parametrize("call", [lambda x: flow.paint_strands(x), lambda x: flow.flatten(x, np.full(x.shape[:2], 8, np.float32), 1, 2, 4)])
+@pytest.mark.parametrize(
+    "call", [lambda x: flow.paint_strands(x), lambda x: flow.flatten(x, np.full(x.shape[:2], 8, np.float32), 1, 2, 4)]
+)
 def test_filters_are_deterministic_and_leave_their_input_alone(call) -> None:
     given = stripes()
     before = given.copy()

@@ -19,17 +19,24 @@ SMOOTH: Final = 9
 
 
 def read_log(path: Path) -> Curves:
-    """Column -> its values, in the log's order; a last line cut short by a stop is left out.
+    """Column -> its values, steps rising.
 
-    Raises ValueError when it is no log of a training run.
+    Left out: a line cut short by a stop; what a resumed run did again; a resumed run's first line where that shows, as
+    it is no whole mean. Raises ValueError when it is no log of a training run.
     """
     with path.open(newline="", encoding="utf-8") as file:
         header, *rows = list(csv.reader(file)) or [[]]
     whole = [row for row in rows if len(row) == len(header)]
     if tuple(header[:2]) != KNOWN or not whole:
         raise ValueError(f"{path} holds no steps of a training run: name the log.csv that training.distil wrote.")
-    table = np.array(whole, np.float64)
-    return {name: table[:, column] for column, name in enumerate(header)}
+    table: list[list[float]] = []
+    for row in ([float(value) for value in line] for line in whole):
+        resumed = bool(table) and row[0] <= table[-1][0]
+        while table and row[0] <= table[-1][0]:
+            table.pop()
+        if not resumed:
+            table.append(row)
+    return {name: np.array(values) for name, values in zip(header, zip(*table, strict=True), strict=True)}
 
 
 def plot(curves: Curves, out: Path) -> None:

@@ -68,11 +68,11 @@ def make_variant(given: Mapping[str, NDArray], rng: np.random.Generator, side: i
     if scale > 1.1:  # enlarged masks and lines are as steep as before, as they would be in a larger photo
         centred = (planes[ALPHA:].astype(np.float32) - 127.5) * scale + 127.5
         planes[ALPHA:] = np.clip(centred, 0, 255).astype(np.uint8)
-    # Light and white balance, alike on both sides.
-    table = _light(rng)
-    photo = np.stack([table[c][photo[..., c]] for c in range(3)], 2)
-    for c in range(6):
-        planes[c] = table[c % 3][planes[c]]
+    # Light, white balance, hue and saturation, alike on both sides.
+    table, mixing = _light(rng), _tint(rng)
+    photo = _lit(photo, table, mixing)
+    for layer in (slice(0, 3), slice(3, 6)):
+        planes[layer] = _lit(planes[layer].transpose(1, 2, 0), table, mixing).transpose(2, 0, 1)
     guide = draw_guide(person.astype(np.float32) / 255, [points])
     return Variant(_worn(photo, rng), guide, planes, (float(points[1, 0]), float(points[1, 1])), face_width(points))
 
@@ -83,6 +83,23 @@ def _light(rng: np.random.Generator) -> NDArray[np.uint8]:
     gamma = np.exp(rng.normal(0, 0.18))
     gains = rng.uniform(0.82, 1.12) * rng.uniform(0.94, 1.06, 3)
     return np.stack([np.clip(255 * g * x**gamma + 0.5, 0, 255) for g in gains]).astype(np.uint8)
+
+
+def _tint(rng: np.random.Generator) -> NDArray[np.float32]:
+    """A (3, 3) matrix on RGB that turns hues around the grey axis and scales saturation; luma stays."""
+    turn, scale = rng.normal(0, 0.18), rng.uniform(0.6, 1.35)
+    c, s = scale * np.cos(turn), scale * np.sin(turn)
+    # Rodrigues' rotation about (1, 1, 1), applied to what differs from luma.
+    axis = np.ones((3, 3)) / 3
+    cross = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / np.sqrt(3)
+    grey = np.tile(np.array([0.299, 0.587, 0.114]), (3, 1))
+    rotate = axis + c * (np.eye(3) - axis) + s * cross
+    return np.asarray(grey + (rotate - np.tile(grey[0] @ rotate, (3, 1))) @ (np.eye(3) - grey), np.float32)
+
+
+def _lit(picture: NDArray[np.uint8], table: NDArray[np.uint8], mixing: NDArray[np.float32]) -> NDArray[np.uint8]:
+    lit = np.stack([table[c][picture[..., c]] for c in range(3)], 2)
+    return np.asarray(cv2.transform(lit, mixing))
 
 
 def _worn(photo: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:

@@ -30,7 +30,6 @@ from cartoon.portrait.person import PersonMask
 from cartoon.portrait.pipeline import MATTE_EDGE, Cartoonizer
 from cartoon.portrait.render import Asked, render
 from cartoon.portrait.scale import resize
-from cartoon.styles.header import MULTIPLE
 from cartoon.styles.layers import ALPHA, BACKGROUND, FOREGROUND, HAIR, PLANES, SKIN
 from cartoon.styles.network import Canvas, StyleNet
 from cartoon.styles.registry import Register, StyleCard, available
@@ -38,14 +37,13 @@ from cartoon.styles.weights import sha256_of
 from training import metrics
 from training.metrics import Pair
 from training.prepare import photos_of
+from training.release import TITLES, cards_of
 from training.sheets import TILE, Row, Table, face_tile, pair_sheet, sheet, summary, write_report, write_sheet
 from training.teacher import analyse
 
 log = logging.getLogger("training.evaluate")
 Value = TypeVar("Value")
 
-EXAGGERATION: Final = {"anime": 1.35, "comic": 0.8, "watercolor": 0.8, "sketch": 0.7}
-"""Warp of each style at exaggeration 1, where --weights names a file that no card tells of."""
 SIDE: Final = 600
 """Long side, px, of the photos compared; the portraits' own."""
 SOME, FEW, SHOWN = 12, 6, 24
@@ -117,7 +115,7 @@ class Studio:
         if not faces:
             log.warning("%s: no face found, left out", path.name)
             return None
-        return Subject(path, pixels, _largest(faces), self._person(pixels, faces))
+        return Subject(path, pixels, _largest(faces), smoothstep(self.known.matte(pixels, faces), *MATTE_EDGE))
 
     def draw(self, pixels: Pixels, card: StyleCard, strength: float, exaggeration: float = 0.5) -> Pixels:
         """The whole pipeline, at the photo's own size."""
@@ -151,9 +149,6 @@ class Studio:
         planes = np.stack([resize(plane, shape) for plane in (person, *stack)]).astype(np.float32) / 255
         return resize(photo, shape), planes[0], points * np.float32(shape[0] / photo.shape[0]), planes[1:]
 
-    def _person(self, pixels: Pixels, faces: Sequence[Face]) -> Plane:
-        return smoothstep(self.known.matte(pixels, faces), *MATTE_EDGE)
-
 
 def teacher(studio: Studio, subjects: Sequence[Subject]) -> Table:
     """How near the network's drawing comes to its teacher's."""
@@ -161,7 +156,7 @@ def teacher(studio: Studio, subjects: Sequence[Subject]) -> Table:
     for card in studio.cards:
         pairs = [studio.pair(subject, card) for subject in subjects[:SHOWN]]
         write_sheet(studio.out / f"sheet-{card.id}.png", pair_sheet(pairs))
-    note = "Strength 1, no finish, the style's strongest warp. Edges: mean gradient by the teacher's, 1 is as crisp."
+    note = "Strength 1, no finish, warped as at exaggeration 1. Edges: mean gradient by the teacher's, 1 is as crisp."
     return Table("Closeness to the teacher", note, summary(each, "style"), each)
 
 
@@ -261,7 +256,7 @@ def pasted(studio: Studio, subjects: Sequence[Subject]) -> Table:
         f"Style {card.id}, strength 1, exaggeration 0, on {PASTED_ON[1]} x {PASTED_ON[0]} px of noise. Border: mean "
         "gradient where a crop would be blended in, by that of the ring around it."
     )
-    return Table("Pasted", note, rows, each, {f"largest spread from {PASTED_FROM} px up, dB": max(close) - min(close)})
+    return Table("Pasted", note, rows, each, {f"largest spread from {PASTED_FROM} px up, dB": float(np.ptp(close))})
 
 
 def _measured(
@@ -368,15 +363,13 @@ SECTIONS: Final[dict[str, Section]] = {
 
 
 def cards_for(weights: Path | None) -> dict[str, StyleCard]:
-    """The shipped styles of the first file, or one for each painter where --weights names a file without cards."""
+    """The shipped styles of the first file, or those that a release of `weights` would have."""
+    if weights is not None and not weights.is_file():
+        raise ValueError(f"{weights} is missing: name a file that training.distil wrote.")
     if weights is None:
         shipped = available()
         return {card.id: card for card in shipped if card.file == shipped[0].file}
-    file, digest, origin = str(weights.resolve()), sha256_of(weights), "not released"
-    return {
-        style: StyleCard(style, style.title(), file, digest, "none yet", origin, MULTIPLE, amount, painter=style)
-        for style, amount in EXAGGERATION.items()
-    }
+    return {card.id: card for card in cards_of(tuple(TITLES), str(weights.resolve()), sha256_of(weights))}
 
 
 def chosen(a: argparse.Namespace) -> list[Path]:
@@ -392,7 +385,7 @@ def evaluate(a: argparse.Namespace) -> dict[str, Table]:
 
     Raises ValueError where a section or style is not known, or nothing is left to measure.
     """
-    cards, sections = _among(a.styles, cards_for(a.weights)), _among(a.sections, SECTIONS)
+    sections, cards = _among(a.sections, SECTIONS), _among(a.styles, cards_for(a.weights))
     a.out.mkdir(parents=True, exist_ok=True)
     first = next(iter(cards.values()))
     net = StyleNet(first.path, first.sha256, a.device, a.precision)
@@ -403,13 +396,14 @@ def evaluate(a: argparse.Namespace) -> dict[str, Table]:
             subjects.append(subject)
     if not subjects:
         raise ValueError("no photo with a face is left: check the paths, --plan and --only.")
-    tables = {}
+    tables: dict[str, Table] = {}
+    facts = {"weights": f"{first.path.name}, sha256 {first.sha256}", "photos": str(len(subjects)),
+             "teacher": f"as prepared in {a.prepared}" if a.prepared else "asked for each style's warp",
+             "device": str(net.device), "precision": net.precision}  # fmt: skip
     for name, section in sections.items():
         log.info("%s, %d photos", name, len(subjects))
         tables[name] = section(studio, subjects)
-    facts = {"weights": f"{first.path.name}, sha256 {first.sha256}", "photos": str(len(subjects)),
-             "device": str(net.device), "precision": net.precision}  # fmt: skip
-    write_report(a.out, facts, tables)
+        write_report(a.out, facts, tables)  # each time, so that a stop loses no more than a section
     return tables
 
 

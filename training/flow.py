@@ -1,12 +1,13 @@
 """Filters that follow the picture's own strokes: flattening, line extraction and painted hair.
 
-Pictures are float32 (H, W, C), CIELAB or one of its planes (L* 0..100). All is deterministic. One compiled kernel, `_gather`,
-walks from every pixel along or across the flow and averages what it meets; the filters are compositions of it.
+Pictures are float32 (H, W, C), CIELAB or one of its planes (L* 0..100). All is deterministic. One compiled kernel,
+`_gather`, walks from every pixel along or across the flow and averages what it meets; the filters are compositions of
+it.
 
 Sources: edge tangent flow and flow-based bilateral filter, Kang, Lee, Chui, "Flow-Based Image Abstraction" (2009);
 structure tensor, Kyprianidis, Döllner, "Image Abstraction by Structure Adaptive Filtering" (2008); difference of
-Gaussians along the flow, Kang et al. (2009), Winnemöller et al., "XDoG" (2012); smoothing along and sharpening across the
-flow, Kyprianidis, Kang, "Coherence-Enhancing Filtering" (2011).
+Gaussians along the flow, Kang et al. (2009), Winnemöller et al., "XDoG" (2012); smoothing along and sharpening across
+the flow, Kyprianidis, Kang, "Coherence-Enhancing Filtering" (2011).
 """
 
 import cv2

@@ -1,9 +1,9 @@
 """Photos -> what training reads: `python -m training.prepare PHOTOS... --out DIR`, a folder or files, resumable.
 
-Finds the face and the person, warps the face by a random amount (the network will see warped faces), lets the teacher take
-the photo apart, and writes NAME.npz: photo uint8 (H, W, 3), person uint8 (H, W), landmarks float32 (478, 2),
-stack uint8 (11, H, W). Training itself then needs neither a face detector nor the teacher. A photo that already
-has its file is left alone; photos without a face are named and left out.
+Finds the face and the person, warps the face by a random amount (the network will see warped faces), lets the teacher
+take the photo apart, and writes NAME.npz: photo uint8 (H, W, 3), person uint8 (H, W), landmarks float32 (478, 2),
+stack uint8 (11, H, W). Training itself then needs neither a face detector nor the teacher. A photo that already has
+its file is left alone; photos without a face are named and left out.
 """
 
 import argparse
@@ -76,8 +76,13 @@ def main() -> None:
             face, person = seen
             amount = np.random.default_rng(zlib.crc32(path.stem.encode())).uniform(0, LARGEST_WARP)
             pixels, person, landmarks = warp(pixels, person, face.landmarks, amount)
-            _write(target, photo=pixels, person=to_uint8(person), landmarks=landmarks,
-                   stack=to_uint8(analyse(pixels, person, landmarks)))
+            _write(
+                target,
+                photo=pixels,
+                person=to_uint8(person),
+                landmarks=landmarks,
+                stack=to_uint8(analyse(pixels, person, landmarks)),
+            )
         done += 1
     print(f"{done} photos prepared in {a.out}")
 

@@ -1,9 +1,9 @@
-"""Where skin, hair and clothes are: a small mixture model of colours, fitted to each portrait, with places known beforehand.
+"""Where skin, hair and clothes are: colour mixtures fitted to each portrait, with places known beforehand.
 
-Expectation maximisation over three classes inside the person: a class is where its colours are likely and where it usually
-lies relative to the face (priors in face coordinates). Colours are Gaussian mixtures (OpenCV's EM), fitted first to the
-places that are nearly certain and then to what the first pass found; a guided filter (He, Sun, Tang 2010) moves the
-borders to the picture's own edges.
+Expectation maximisation over three classes inside the person: a class is where its colours are likely and where it
+usually lies relative to the face (priors in face coordinates). Colours are Gaussian mixtures (OpenCV's EM), fitted
+first to the places that are nearly certain and then to what the first pass found; a guided filter (He, Sun, Tang
+2010) moves the borders to the picture's own edges.
 """
 
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ ANY_COLOUR: Final = -6.5
 
 @dataclass(frozen=True, eq=False)
 class Regions:
-    """Soft masks (H, W), 0..1: skin (features included), hair (head, brows and full beards), clothes; the rest is backdrop."""
+    """Soft masks (H, W), 0..1: skin (features included), hair (head, brows, full beards) and clothes."""
 
     skin: Plane
     hair: Plane
@@ -73,7 +73,13 @@ def segment(lab: NDArray[np.float32], person: Plane, landmarks: Points) -> Regio
     picture = lab / np.float32(100)
     radius = max(3, round(0.03 * fw))
     masks = [
-        np.clip(cv2.ximgproc.guidedFilter(picture, cv2.resize(b, (width, height), interpolation=cv2.INTER_LINEAR), radius, 4e-4), 0, 1)
+        np.clip(
+            cv2.ximgproc.guidedFilter(
+                picture, cv2.resize(b, (width, height), interpolation=cv2.INTER_LINEAR), radius, 4e-4
+            ),
+            0,
+            1,
+        )
         for b in belief[:3]
     ]
     total = np.maximum(np.sum(masks, 0), 1e-3)
@@ -117,7 +123,14 @@ def _priors(size: tuple[int, int], p: Points) -> NDArray[np.float32]:
     for eye in EYES:
         outline = np.vstack([p[eye[5]], p[eye[6]][::-1]])
         brows = np.maximum(brows, _soft(-_distance(size, outline), -0.05 * half_width, 0.02 * half_width))
-    skin = 0.03 + 0.95 * inside * (1 - 0.5 * hairline) * (1 - 0.25 * beard) + 0.62 * neck + 0.45 * ears + 0.06 * below + 0.10 * band
+    skin = (
+        0.03
+        + 0.95 * inside * (1 - 0.5 * hairline) * (1 - 0.25 * beard)
+        + 0.62 * neck
+        + 0.45 * ears
+        + 0.06 * below
+        + 0.10 * band
+    )
     hair = 0.006 + 0.75 * band + 0.26 * long + 0.3 * hairline + 0.2 * temples + 0.2 * beard + 0.55 * brows
     clothes = 0.01 + 0.10 * below + 1.2 * below * _soft(side + 0.55 * (v - 1.2), 0.2, 1.0) + 0.05 * long
     stacked = np.stack([skin, hair, clothes]).astype(np.float32)
@@ -128,7 +141,9 @@ def _distance(size: tuple[int, int], outline: Points) -> Plane:
     """Signed distance to a closed outline, px; below zero inside."""
     mask = np.zeros(size[::-1], np.uint8)
     cv2.fillPoly(mask, [np.round(outline).astype(np.int32)], (1,))
-    return np.asarray(cv2.distanceTransform(1 - mask, cv2.DIST_L2, 5) - cv2.distanceTransform(mask, cv2.DIST_L2, 5), np.float32)
+    return np.asarray(
+        cv2.distanceTransform(1 - mask, cv2.DIST_L2, 5) - cv2.distanceTransform(mask, cv2.DIST_L2, 5), np.float32
+    )
 
 
 def _log_likelihood(features: NDArray[np.float32], weight: Plane, sure: float) -> Plane:

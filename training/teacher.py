@@ -2,8 +2,9 @@
 
 `analyse` takes one portrait apart into the planes of cartoon/styles/layers.py: person and backdrop flattened along the
 picture's own strokes (training/flow.py), regions (training/regions.py), contours. What a style makes of them is
-painted by the very code that paints the network's layers (cartoon/portrait/paint.py), so a difference between teacher and
-student is a difference in what was seen, never in how it is drawn. Deterministic; about a second a photo on two cores.
+painted by the very code that paints the network's layers (cartoon/portrait/paint.py), so a difference between teacher
+and student is a difference in what was seen, never in how it is drawn. Deterministic; about a second a photo on two
+cores.
 """
 
 from typing import Final
@@ -54,7 +55,15 @@ def _layers(pixels: NDArray[np.uint8], alpha: flow.Array, points: Points) -> NDA
     fine, bold = (flow.lines(gentle[..., 0], direction, sigma, along) for sigma, along in ((1.25, 6.0), (2.0, 8.0)))
     line = _long_only(_step(fine, 0.35, 1.1), round(0.09 * fw))
     ink = _long_only(np.maximum(_step(fine, 0.45, 0.9), _step(bold, 0.75, 1.4)), round(0.10 * fw))
-    planes = [*np.moveaxis(foreground, 2, 0), *np.moveaxis(background, 2, 0), alpha, line, ink, regions.skin, regions.hair]
+    planes = [
+        *np.moveaxis(foreground, 2, 0),
+        *np.moveaxis(background, 2, 0),
+        alpha,
+        line,
+        ink,
+        regions.skin,
+        regions.hair,
+    ]
     assert len(planes) == len(PLANES)
     return np.stack(planes).astype(np.float32)
 

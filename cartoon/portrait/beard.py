@@ -50,9 +50,13 @@ def find_beard(pixels: Pixels, landmarks: Points) -> Beard:
     fw *= scale
     red, green, blue = np.moveaxis(part.astype(np.float32) / 255, 2, 0)
     y = np.asarray(0.299 * red + 0.587 * green + 0.114 * blue, np.float32)
-    saturation = _blur(np.hypot(_blur(red - y, 0.01 * fw), _blur(blue - y, 0.01 * fw)) / (_blur(y, 0.01 * fw) + 0.06), 0.006 * fw)
+    saturation = _blur(
+        np.hypot(_blur(red - y, 0.01 * fw), _blur(blue - y, 0.01 * fw)) / (_blur(y, 0.01 * fw) + 0.06), 0.006 * fw
+    )
     texture = _blur(np.abs(y - _blur(y, 0.012 * fw)), 0.02 * fw)
-    rows, columns = (np.clip(points[list(BARE), axis].astype(int), 0, n - 1) for axis, n in ((1, size[1]), (0, size[0])))
+    rows, columns = (
+        np.clip(points[list(BARE), axis].astype(int), 0, n - 1) for axis, n in ((1, size[1]), (0, size[0]))
+    )
     paleness = saturation / max(float(np.median(saturation[rows, columns])), 0.03)
     coarseness = texture / (float(np.median(texture[rows, columns])) + 0.003)
     agreed = smoothstep(coarseness, *COARSE) * (1 - smoothstep(paleness, PALER[1], PALER[0]))

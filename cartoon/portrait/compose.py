@@ -1,7 +1,7 @@
 """Stacks and pictures: paste faces back, enlarge layers, keep the colours true. Pure functions.
 
-A stack is float32 (11, H, W), 0..1, in the order of cartoon.styles.layers.PLANES. Pictures here are float32 (H, W, 3) sRGB
-0..1 unless said otherwise.
+A stack is float32 (11, H, W), 0..1, in the order of cartoon.styles.layers.PLANES. Pictures here are float32 (H, W, 3)
+sRGB 0..1 unless said otherwise.
 """
 
 from collections.abc import Sequence
@@ -24,6 +24,7 @@ SKIN_SHIFT: Final = 6.0
 """CIELAB a*b* distance that the cheeks may move; below the promise of 10, for what resizing and JPEG add."""
 CAST_SHIFT: Final = 4.0
 """CIELAB a*b* distance that the whole picture's mean may move."""
+
 
 def paste(stack: Stack, drawn: Stack, crop: Crop, landmarks: Points) -> None:
     """Blend a drawn face crop into the whole picture's layers, in place, within the face's own region.

@@ -4,7 +4,8 @@ Pure torch, seeded per picture: the same photo always gets the same grain, anoth
 face, so that a drawing looks the same at every resolution.
 
 Sources: clustered-dot screens (Ulichney, "Digital Halftoning", 1987); pigment density, edge darkening and granulation,
-Bousseau et al., "Interactive watercolor rendering" (2006); hatching from noise smeared along a direction, Cabral, Leedom (1993).
+Bousseau et al., "Interactive watercolor rendering" (2006); hatching from noise smeared along a direction, Cabral,
+Leedom (1993).
 """
 
 import math
@@ -18,7 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from cartoon.portrait.paint import PAPER_LUMA, Painted, feature_areas
+from cartoon.portrait.areas import feature_areas
+from cartoon.portrait.paint import PAPER_LUMA, Painted
 from cartoon.portrait.tones import FaceTones
 from cartoon.styles.layers import SKIN, blur, luma, over, smoothstep
 
@@ -112,7 +114,9 @@ def _halftone(picture: Tensor, painted: Painted, stack: Tensor, faces: Sequence[
         face = max(faces, key=lambda f: f.width)
         light = blur(luma(stack[:, :3]), 0.02 * face.width)
         shade = ((face.cuts[2] - light) / max(face.cuts[2] - face.cuts[0], 0.05)).clamp(0, 1)
-        dark = blur(picture, 0.012 * face.width) * torch.tensor([0.80, 0.68, 0.66], device=picture.device).view(1, 3, 1, 1)
+        dark = blur(picture, 0.012 * face.width) * torch.tensor([0.80, 0.68, 0.66], device=picture.device).view(
+            1, 3, 1, 1
+        )
         away = 1 - feature_areas(stack, faces)[0]
         dots = _screen(x, y, pitch, 0.42, 0.5 * shade) * skin * away
         picture = over(picture, dark, 0.5 * dots)
@@ -153,8 +157,16 @@ def _wash(picture: Tensor, painted: Painted, stack: Tensor, seed: int, whole: bo
         return over(picture, _pigment(picture, density), person)
     wet = _pigment(picture, density)
     height, width = picture.shape[2:]
-    u = (torch.arange(width, device=picture.device, dtype=torch.float32) / max(width - 1, 1) * 2 - 1).abs().view(1, 1, 1, -1)
-    v = (torch.arange(height, device=picture.device, dtype=torch.float32) / max(height - 1, 1) * 2 - 1).abs().view(1, 1, -1, 1)
+    u = (
+        (torch.arange(width, device=picture.device, dtype=torch.float32) / max(width - 1, 1) * 2 - 1)
+        .abs()
+        .view(1, 1, 1, -1)
+    )
+    v = (
+        (torch.arange(height, device=picture.device, dtype=torch.float32) / max(height - 1, 1) * 2 - 1)
+        .abs()
+        .view(1, 1, -1, 1)
+    )
     maker = np.random.default_rng(seed)
     round_, low = float(maker.uniform(3.5, 7)), float(maker.uniform(0.86, 0.93))
     border = (u**round_ + v**round_) ** (1 / round_) + 0.05 * noise.cloud(3, 0.9 * fw) + 0.016 * fine

@@ -18,8 +18,8 @@ Plane = NDArray[np.float32]
 """float32 (H, W), 0..1 unless said otherwise."""
 
 CHANNELS: Final = ("person", "near", "down", "eyes", "brows", "lips")
-"""person: the mask. near: 1 in the middle of a face, one half on its oval, 0 at REACH face widths outside it. down: 0 above
-to 1 below the nearest face's middle, over +-REACH face heights; one half without a face. The rest are areas."""
+"""person: the mask. near: 1 in the middle of a face, one half on its oval, 0 at REACH face widths outside it. down: 0
+above to 1 below the nearest face's middle, over +-REACH face heights; one half without a face. The rest are areas."""
 REACH: Final = 1.5
 _COARSE: Final = 4
 """The smooth channels are computed on every fourth pixel."""

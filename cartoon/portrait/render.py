@@ -22,7 +22,7 @@ from cartoon.portrait.tones import FaceTones, measure
 from cartoon.styles.layers import ALPHA, BACKGROUND, FOREGROUND, over
 
 FLAT_FROM: Final = 0.45
-"""From this strength on what shows through the drawing is the flattened photo, below it more and more the photo itself."""
+"""From this strength on the flattened photo shows through the drawing, below it more and more the photo itself."""
 STEEP_UNTIL: Final = 0.9
 """The drawing comes in along a smooth S that ends here; the rest of the way it rises by a straight line."""
 STRAIGHT: Final = 0.03

@@ -1,9 +1,9 @@
 """The features of a face, drawn with a pen from its landmarks: eyes, brows, mouth, nose.
 
 Drawn at the size of the result, so they are crisp from 64 to 4096 px; a network cannot be: it knows a highlight's place
-to within a pixel and averages it to grey. Their colours are the photo's own - iris, lips, brows, teeth - so that nobody gets
-make-up or another eye colour. Work happens in CIELAB on the face's part of the picture; a pen covers by exact area
-(OpenCV's polygons, supersampled), so no edge is jagged.
+to within a pixel and averages it to grey. Their colours are the photo's own - iris, lips, brows, teeth - so that
+nobody gets make-up or another eye colour. Work happens in CIELAB on the face's part of the picture; a pen covers by
+exact area (OpenCV's polygons, supersampled), so no edge is jagged.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,15 @@ from torch import Tensor
 
 from cartoon.image import Pixels
 from cartoon.portrait.guide import (
-    EYES, JAW, LIPS_LOWER_INNER, LIPS_LOWER_OUTER, LIPS_UPPER_INNER, LIPS_UPPER_OUTER, Points, smoothstep, spline,
+    EYES,
+    JAW,
+    LIPS_LOWER_INNER,
+    LIPS_LOWER_OUTER,
+    LIPS_UPPER_INNER,
+    LIPS_UPPER_OUTER,
+    Points,
+    smoothstep,
+    spline,
 )
 from cartoon.portrait.tones import FaceTones
 
@@ -34,9 +42,9 @@ LIPS_APART: Final = 0.035
 
 @dataclass(frozen=True)
 class FeatureLook:
-    """How a style draws features. ink: Lab of lids and lip line, None for the skin's own dark; iris: gain of its chroma; jaw:
-    width of the jaw's line in face widths and its cover; white: cover of the eye's white; lips, brows, nose: covers;
-    colour: share of colour kept (0 for graphite); weight: widths of all lines."""
+    """How a style draws features. ink: Lab of lids and lip line, None for the skin's own dark; iris: gain of its
+    chroma; jaw: width of the jaw's line in face widths and its cover; white: cover of the eye's white; lips, brows,
+    nose: covers; colour: share of colour kept (0 for graphite); weight: widths of all lines."""
 
     ink: tuple[float, float, float] | None
     iris: float
@@ -188,7 +196,7 @@ class _Drawing:
         pen = _Pen(self.canvas.shape, path, 3)
         line = pen.stroke(path, width * self.face.width, (0.05, 0.7, 1.0, 0.9, 1.0, 0.7, 0.05), soft=0.4)
         # Only as far as there is a face to see: over hair or a beard the line would float.
-        like_skin = np.exp(-((self.canvas[pen.box][..., 0] - self.painted_skin[0]) / 28.0) ** 2)
+        like_skin = np.exp(-(((self.canvas[pen.box][..., 0] - self.painted_skin[0]) / 28.0) ** 2))
         self._lay(pen, line * like_skin.astype(np.float32), self._ink(0.5), cover)
 
     def _nose(self) -> None:
@@ -206,7 +214,12 @@ class _Drawing:
             nostril = pen.stroke(path, 0.022 * fw * look.weight, (0.1, 0.55, 1.0, 0.6, 0.05), soft=0.3)
             self._lay(pen, nostril, self._ink(0.36), look.nose)
         for wing in ([129, 102, 64], [358, 331, 294]):
-            self._lay(pen, pen.stroke(p[wing], 0.011 * fw * look.weight, (0, 0.8, 1.0, 0.4), soft=0.3), self._ink(), 0.6 * look.nose)
+            self._lay(
+                pen,
+                pen.stroke(p[wing], 0.011 * fw * look.weight, (0, 0.8, 1.0, 0.4), soft=0.3),
+                self._ink(),
+                0.6 * look.nose,
+            )
 
     def _brows(self) -> None:
         for _, _, _, _, _, upper, lower in EYES:
@@ -262,22 +275,29 @@ class _Drawing:
             low = pen.stroke(p[LIPS_LOWER_INNER][1:-1], 0.016 * mw * look.weight, (0.1, 0.8, 1.0, 0.8, 0.1))
             self._lay(pen, low, line_colour, 0.5)
         under = p[[181, 84, 17, 314, 405]] + np.array([0, 0.012 * mw], np.float32)
-        self._lay(pen, pen.stroke(under, 0.018 * mw * look.weight, (0, 0.8, 1.0, 0.8, 0), soft=0.5), self._ink(0.5), 0.45)
+        self._lay(
+            pen, pen.stroke(under, 0.018 * mw * look.weight, (0, 0.8, 1.0, 0.8, 0), soft=0.5), self._ink(0.5), 0.45
+        )
 
     def _teeth(self, pen: _Pen, mouth: Plane, mw: float) -> None:
-        """The mouth's inside as it is, teeth brighter and less yellow but with their own forms; the rest a warm dark."""
+        """The mouth's inside as it is, teeth brighter and less yellow but with their own forms; the rest a warm
+        dark."""
         photo = cv2.GaussianBlur(self.photo[pen.box], (0, 0), max(0.4, 0.010 * mw))
         inside = mouth > 0.5
         if int(inside.sum()) < 4:
             return
         skin = float(self.skin[0])
-        chroma = np.hypot(photo[..., 1], photo[..., 2])
+        chroma = np.asarray(np.hypot(photo[..., 1], photo[..., 2]), np.float32)
         bright = smoothstep(photo[..., 0], 0.58 * skin, 0.86 * skin) * (1 - smoothstep(chroma, 24, 38))
         side = max(1, round(0.05 * mw)) | 1
         tooth = cv2.GaussianBlur(
             cv2.morphologyEx(bright, cv2.MORPH_CLOSE, np.ones((side, side), np.uint8)), (0, 0), max(0.5, 0.012 * mw)
         )[..., None]
-        mean = float(np.median(photo[..., 0][inside & (tooth[..., 0] > 0.5)])) if (inside & (tooth[..., 0] > 0.5)).any() else 70.0
+        mean = (
+            float(np.median(photo[..., 0][inside & (tooth[..., 0] > 0.5)]))
+            if (inside & (tooth[..., 0] > 0.5)).any()
+            else 70.0
+        )
         forms = np.clip(0.55 * (photo[..., 0] - mean), -14, 5)
         white = np.dstack([np.clip(91 + forms, 60, 97), 0.15 * photo[..., 1] + 0.5, 0.25 * photo[..., 2] + 1.5])
         throat = np.dstack([np.clip(0.5 * photo[..., 0] + 6, 12, 42), 0 * forms + 18, 0 * forms + 9])
@@ -286,7 +306,12 @@ class _Drawing:
         if self.look.colour < 1:
             colours[..., 1:] *= self.look.colour
         part += (0.94 * mouth)[..., None] * (colours.astype(np.float32) - part)
-        shade = pen.stroke(self.p[LIPS_UPPER_INNER] + np.array([0, 0.012 * mw], np.float32), 0.05 * mw, (0.2, 0.9, 1, 0.9, 0.2), soft=0.012 * mw)
+        shade = pen.stroke(
+            self.p[LIPS_UPPER_INNER] + np.array([0, 0.012 * mw], np.float32),
+            0.05 * mw,
+            (0.2, 0.9, 1, 0.9, 0.2),
+            soft=0.012 * mw,
+        )
         self._lay(pen, shade * mouth, (48, 14, 8), 0.4)
 
     def _iris_colour(self) -> NDArray[np.float32]:
@@ -297,21 +322,27 @@ class _Drawing:
             radius = float(np.linalg.norm(self.p[rim] - middle, axis=1).mean())
             pen = _Pen(self.canvas.shape, self.p[rim], 2)
             ring = pen.disc(middle, 0.85 * radius) * (1 - pen.disc(middle, 0.42 * radius))
-            ring = ring * pen.area(np.vstack([spline(self.p[upper]), spline(self.p[lower])[::-1]])) * (pen.y > middle[1] - 0.1 * radius)
+            ring = (
+                ring
+                * pen.area(np.vstack([spline(self.p[upper]), spline(self.p[lower])[::-1]]))
+                * (pen.y > middle[1] - 0.1 * radius)
+            )
             rows.append(self.photo[pen.box][ring > 0.5])
         colours = np.vstack(rows)
         if len(colours) < 8:
             return np.array([26, 6, 12], np.float32)
         return np.array([np.percentile(colours[:, 0], 55), *np.median(colours[:, 1:], 0)], np.float32)
 
-    def _eye(self, eye: tuple[list[int], list[int], list[int], list[int], int, list[int], list[int]], iris: Lab) -> None:
+    def _eye(
+        self, eye: tuple[list[int], list[int], list[int], list[int], int, list[int], list[int]], iris: Lab
+    ) -> None:
         upper, lower, crease, rim, centre, _, _ = eye
         p, look = self.p, self.look
         up, low, middle = p[upper], p[lower], p[centre]
         ew = float(np.linalg.norm(up[0] - up[-1]))
         pen = _Pen(self.canvas.shape, np.vstack([up, low, p[crease]]), 0.35 * ew)
         opening = float(np.linalg.norm(up[3:6] - low[3:6], axis=1).max())
-        open_ = float(smoothstep(np.array([opening / ew], np.float32), 0.10, 0.19)[0])
+        open_ = float(smoothstep(np.full(1, opening / ew, np.float32), 0.10, 0.19)[0])
         aperture = pen.area(np.vstack([spline(up), spline(low)[::-1]]))
         radius = max(1.12 * float(np.linalg.norm(p[rim] - middle, axis=1).mean()), 0.205 * ew)
         # The white is as bright as this light allows: pure white would stare out of a dark face.
@@ -340,10 +371,12 @@ class _Drawing:
         self._lay(pen, large * np.clip(1.5 * aperture, 0, 1), (99, 0, 0), 0.97 * open_)
         self._lay(pen, small * aperture, (97, 0, 0), 0.75 * open_)
         ink = look.ink if look.ink is not None else self._dark(0.2)
-        lash = np.vstack([up[0] + 0.35 * (up[0] - up[1]), up]) - np.array([0, 0.012 * ew], np.float32)
+        lash: Points = np.vstack([up[0] + 0.35 * (up[0] - up[1]), up]) - np.array([0, 0.012 * ew], np.float32)
         lid = pen.stroke(lash, 0.100 * ew * look.weight, (0.1, 0.75, 1.0, 0.95, 0.72, 0.22))
         self._lay(pen, lid, ink, 0.95)
-        below = pen.stroke(low[1:8] + np.array([0, 0.01 * ew], np.float32), 0.038 * ew * look.weight, (0.3, 0.9, 1.0, 0.5, 0.1))
+        below = pen.stroke(
+            low[1:8] + np.array([0, 0.01 * ew], np.float32), 0.038 * ew * look.weight, (0.3, 0.9, 1.0, 0.5, 0.1)
+        )
         self._lay(pen, below, self._dark(0.38), 0.5)
         fold = pen.stroke(up[2:7] + 0.9 * (p[crease] - up[2:7]), 0.033 * ew * look.weight, (0.05, 0.8, 1.0, 0.8, 0.05))
         self._lay(pen, fold, self._dark(0.45), 0.55)

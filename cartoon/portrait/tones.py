@@ -29,8 +29,8 @@ class FaceTones:
     """One face, measured in the canvas it is drawn in.
 
     landmarks: (478, 2) px. width: px. base: luma 0..1 that equalising leaves as it is. cuts: luma of the deep
-    shadow's, the shadow's and the light's borders. middle: luma of the skin's main tone. chroma: R - Y and B - Y of the skin.
-    glasses: 0..1, how surely something crosses the bridge of the nose. beard: where it has one.
+    shadow's, the shadow's and the light's borders. middle: luma of the skin's main tone. chroma: R - Y and B - Y of
+    the skin. glasses: 0..1, how surely something crosses the bridge of the nose. beard: where it has one.
     """
 
     landmarks: Points
@@ -80,8 +80,8 @@ def _glasses(line: NDArray[np.float32], points: Points) -> float:
     """A line right across the bridge of the nose: its weakest pixel in the row where that is strongest."""
     centre = points[list(BRIDGE)]
     half = 0.05 * face_width(points)
-    x0, x1 = (int(round(float(v))) for v in (centre[0, 0] - half, centre[0, 0] + half))
-    y0, y1 = (int(round(float(v))) for v in (centre[0, 1] - 0.5 * half, centre[2, 1] + half))
+    x0, x1 = (round(float(v)) for v in (centre[0, 0] - half, centre[0, 0] + half))
+    y0, y1 = (round(float(v)) for v in (centre[0, 1] - 0.5 * half, centre[2, 1] + half))
     x0, y0 = max(0, x0), max(0, y0)
     strip = line[y0 : y1 + 1, x0 : x1 + 1]
     if strip.shape[0] < 3 or strip.shape[1] < 2:
@@ -108,6 +108,4 @@ def _fill(size: tuple[int, int], polygon: Points, grow: float = 1.0) -> NDArray[
 
 def _inside_blur(x: NDArray[np.float32], mask: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
     weight = mask + np.float32(1e-3)
-    return np.asarray(
-        cv2.GaussianBlur(x * weight, (0, 0), sigma) / cv2.GaussianBlur(weight, (0, 0), sigma), np.float32
-    )
+    return np.asarray(cv2.GaussianBlur(x * weight, (0, 0), sigma) / cv2.GaussianBlur(weight, (0, 0), sigma), np.float32)

@@ -29,7 +29,7 @@ _LUMA: Final = (0.299, 0.587, 0.114)
 
 def luma(rgb: Tensor) -> Tensor:
     """(B, 3, H, W) sRGB -> (B, 1, H, W)."""
-    r, g, b = rgb.split(1, 1)
+    r, g, b = rgb[:, :1], rgb[:, 1:2], rgb[:, 2:]
     return _LUMA[0] * r + _LUMA[1] * g + _LUMA[2] * b
 
 
@@ -41,7 +41,7 @@ def opponent(rgb: Tensor) -> tuple[Tensor, Tensor]:
 
 def to_rgb(y: Tensor, chroma: Tensor) -> Tensor:
     """The inverse of `opponent`; not clamped."""
-    red, blue = chroma.split(1, 1)
+    red, blue = chroma[:, :1], chroma[:, 1:]
     green = -(_LUMA[0] * red + _LUMA[2] * blue) / _LUMA[1]
     return y + torch.cat([red, green, blue], 1)
 

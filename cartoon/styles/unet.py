@@ -3,8 +3,8 @@
 A UNet (Ronneberger et al. 2015) on a pixel-unshuffled photo, with attention gates on its skips (Oktay et al. 2018) and
 one self-attention at 1/16 whose keys and values are pooled (linear cost in pixels). Separate heads draw foreground,
 background, and masks with contours. Normalisation is per pixel, never over the picture, so nothing but that
-attention looks beyond its receptive field; and no skip of the photo to the output: with one, a small network stays a
-smoothed photo.
+attention looks beyond its receptive field. The colours are what it changes of the photo: to flatten is to take texture
+away, and a colour that training never showed comes out as it went in.
 """
 
 from itertools import pairwise
@@ -16,6 +16,8 @@ from torch.nn import functional as F
 from cartoon.styles.header import HEAD_WIDTH, SHIPPED_CONFIG, NetConfig
 from cartoon.styles.layers import PLANES
 
+COLOUR_GAIN = 0.1
+"""Of the colour heads: at a common learning rate an optimiser's steps would otherwise be a noise of 5/255 in the picture."""
 _MASKS = len(PLANES) - 6
 
 
@@ -44,6 +46,9 @@ class CartoonNet(nn.Module):
         self.head_foreground = nn.Conv2d(w[0], 4 * 3, 3, padding=1)
         self.head_background = nn.Conv2d(w[0], 4 * 3, 3, padding=1)
         self.head_masks = nn.Conv2d(w[0], 4 * _MASKS, 3, padding=1)
+        for head in (self.head_foreground, self.head_background):  # it starts with the photo unchanged
+            nn.init.zeros_(head.weight)
+            nn.init.zeros_(head.bias)  # type: ignore[arg-type]
 
     def forward(self, photo: Tensor, guide: Tensor) -> tuple[Tensor, Tensor]:
         x = torch.cat([photo, guide], 1) - 0.5
@@ -64,7 +69,7 @@ class CartoonNet(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             heads = (self.head_foreground, self.head_background, self.head_masks)
             planes = F.pixel_shuffle(torch.cat([_in_float(head, x) for head in heads], 1), 2)
-        return planes[:, :6] + 0.5, planes[:, 6:]
+        return COLOUR_GAIN * planes[:, :6] + torch.cat([photo, photo], 1).float(), planes[:, 6:]
 
 
 def stack(colours: Tensor, logits: Tensor) -> Tensor:

@@ -1,0 +1,93 @@
+"""Where a face's parts lie on a stack: windows, features, spectacles, beards. Pure torch."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from cartoon.portrait.guide import OVAL
+from cartoon.portrait.tones import FaceTones
+
+NO_FACE_WIDTH: Final = 0.25
+"""Stands for a face's width where none was found: this share of the picture's shorter side."""
+
+
+class Window:
+    """The part of a stack around one face: an index into (B, C, H, W), and its pixels' coordinates in the whole."""
+
+    def __init__(self, face: FaceTones, stack: Tensor, reach: float) -> None:
+        height, width = stack.shape[2:]
+        centre = face.landmarks[OVAL].mean(0)
+        low = np.clip(np.floor(centre - reach * face.width), 0, [width - 1, height - 1]).astype(int)
+        high = np.clip(np.ceil(centre + reach * face.width), low + 1, [width, height]).astype(int)
+        self.origin = low
+        self.part = np.s_[:, :, int(low[1]) : int(high[1]), int(low[0]) : int(high[0])]
+        x, y = grid(stack)
+        self.x, self.y = x[..., int(low[0]) : int(high[0])], y[..., int(low[1]) : int(high[1]), :]
+
+    def own(self, face: FaceTones) -> FaceTones:
+        """The face in the window's coordinates."""
+        x, y = int(self.origin[0]), int(self.origin[1])
+        x0, y0, x1, y1 = face.beard.box
+        beard = replace(face.beard, box=(x0 - x, y0 - y, x1 - x, y1 - y))
+        return replace(face, landmarks=face.landmarks - self.origin.astype(np.float32), beard=beard)
+
+    def distance(self, face: FaceTones) -> Tensor:
+        """From each pixel to a face's centre, in that face's widths."""
+        cx, cy = face.landmarks[OVAL].mean(0).tolist()
+        return torch.hypot(self.x - cx, self.y - cy) / face.width
+
+
+def grid(stack: Tensor) -> tuple[Tensor, Tensor]:
+    """Columns (1, 1, 1, W) and rows (1, 1, H, 1) of a stack, px."""
+    height, width = stack.shape[2:]
+    x = torch.arange(width, device=stack.device, dtype=torch.float32).view(1, 1, 1, -1)
+    return x, torch.arange(height, device=stack.device, dtype=torch.float32).view(1, 1, -1, 1)
+
+
+def scale(stack: Tensor, faces: Sequence[FaceTones]) -> float:
+    """The width of the largest face, px, or what stands for it."""
+    return max((face.width for face in faces), default=NO_FACE_WIDTH * min(stack.shape[2:]))
+
+
+def feature_areas(stack: Tensor, faces: Sequence[FaceTones]) -> tuple[Tensor, Tensor]:
+    """Where contours give way to the drawn features, and where spectacles keep them: (1, 1, H, W) each."""
+    height, width = stack.shape[2:]
+    quiet = torch.zeros(1, 1, height, width, device=stack.device)
+    rims = torch.zeros_like(quiet)
+    for face in faces:
+        window = Window(face, stack, reach=0.75)
+        part, (x, y) = window.part, (window.x, window.y)
+        for corners in ((33, 133), (263, 362)):
+            a, b = face.landmarks[corners[0]], face.landmarks[corners[1]]
+            (cx, cy), ew = ((a + b) / 2).tolist(), float(((a - b) ** 2).sum() ** 0.5)
+            eye = torch.exp(-((((x - cx) / (0.68 * ew)) ** 2 + ((y - cy) / (0.46 * ew)) ** 2) ** 2))
+            ring = torch.exp(-((((x - cx) / (1.12 * ew)) ** 2 + ((y - cy - 0.12 * ew) / (0.88 * ew)) ** 2) ** 4))
+            quiet[part] = torch.maximum(quiet[part], eye)
+            rims[part] = torch.maximum(rims[part], ring * face.glasses)
+        a, b = face.landmarks[61], face.landmarks[291]
+        (cx, cy), mw = face.landmarks[[0, 17, 61, 291]].mean(0).tolist(), float(((a - b) ** 2).sum() ** 0.5)
+        tall = max(0.30 * mw, 0.75 * float(abs(face.landmarks[17, 1] - face.landmarks[0, 1])))
+        lips = torch.exp(-((((x - cx) / (0.58 * mw)) ** 2 + ((y - cy) / tall) ** 2) ** 2))
+        quiet[part] = torch.maximum(quiet[part], lips)
+    return quiet, rims
+
+
+def beards(stack: Tensor, faces: Sequence[FaceTones]) -> Tensor:
+    """All faces' beards as one plane, (1, 1, H, W)."""
+    found = torch.zeros_like(stack[:1, :1])
+    height, width = stack.shape[2:]
+    for face in faces:
+        x0, y0, x1, y1 = face.beard.box
+        cover = torch.from_numpy(face.beard.cover).to(stack.device)[None, None]
+        grown = F.interpolate(cover, size=(y1 - y0, x1 - x0), mode="bilinear")
+        # In training a crop may cut the face.
+        left, top = max(-x0, 0), max(-y0, 0)
+        inside = found[..., max(y0, 0) : max(min(y1, height), 0), max(x0, 0) : max(min(x1, width), 0)]
+        part = grown[..., top : top + inside.shape[2], left : left + inside.shape[3]]
+        torch.maximum(inside, part, out=inside)
+    return found

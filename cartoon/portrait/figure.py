@@ -1,0 +1,207 @@
+"""The person's parts recoloured each on its own: skin in a few tones, hair in strands, graphite. Pure torch.
+
+Tones at percentiles of blurred lightness after Winnemöller, Olsen, Gooch, "Real-time video abstraction" (2006).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from cartoon.portrait.areas import Window, beards, feature_areas, grid, scale
+from cartoon.portrait.tones import EQUALISE_SIGMA, EQUALISED, SMOOTH_SIGMA, FaceTones
+from cartoon.styles.layers import (
+    ALPHA,
+    FOREGROUND,
+    HAIR,
+    SKIN,
+    luma,
+    masked_blur,
+    opponent,
+    over,
+    smoothstep,
+    steps,
+    to_rgb,
+)
+
+BEARD_GREYER: Final = 0.55
+BEARD_DARKER: Final = 0.06
+"""How a beard is set off from skin: share of its colour taken out, and of luma."""
+
+
+@dataclass(frozen=True)
+class SkinLook:
+    """How a style paints skin; lumas 0..1. lift: lightening of the main tone; shadow, light: its neighbours' offsets;
+    deep: the deepest tone as a multiple of shadow; ramp: half-width of a step; forms: share of the soft modelling
+    kept; blush: on the cheeks; chroma: gain."""
+
+    lift: float
+    shadow: float
+    light: float
+    deep: float
+    ramp: float
+    forms: float
+    blush: float
+    chroma: float
+
+
+@dataclass(frozen=True)
+class HairLook:
+    """How a style paints hair. contrast: of the strands; flat: share of the stepped tones; chroma: gain; lift: luma;
+    shine: extra light on dark hair."""
+
+    contrast: float
+    flat: float
+    chroma: float
+    lift: float
+    shine: float
+
+
+class Regions:
+    """Skin, hair and the rest of the person, recoloured each on its own; every face with its own tones."""
+
+    def __init__(self, stack: Tensor, faces: Sequence[FaceTones], crisp: bool = False) -> None:
+        self.stack, self.faces = stack, tuple(faces)
+        low, high = (0.3, 0.7) if crisp else (0.2, 0.8)
+        skin = stack[:, SKIN : SKIN + 1]
+        hair = stack[:, HAIR : HAIR + 1]
+        alpha = stack[:, ALPHA : ALPHA + 1].clamp_min(0.05)
+        # The masks end with the person; the colours must go on to the other side of a soft border.
+        skin, hair = (smoothstep((m / alpha).clamp(0, 1), low, high) for m in (skin, hair))
+        self.beard = beards(stack, self.faces) * skin
+        skin, hair = skin - self.beard, hair + self.beard
+        total = (skin + hair).clamp_min(1)
+        self.skin = skin / total if self.faces else torch.zeros_like(skin)
+        self.hair = hair / total
+        self.quiet, self.rims = feature_areas(stack, self.faces)
+        # Eyes and lips are drawn afterwards: skin goes on under them instead of taking on their colours.
+        self.bare = stack[:, SKIN : SKIN + 1] * (1 - self.quiet) * (1 - self.beard)
+
+    def mix(self, cloth: Tensor, skin: SkinLook, hair: HairLook, hair_pale: float = 0.0) -> Tensor:
+        """Clothes with hair and skin laid over them."""
+        mixed = over(cloth, self._hair(hair, hair_pale), self.hair)
+        if self.faces:
+            mixed = over(mixed, self._by_face(lambda part, bare, face: _paint_skin(part, bare, face, skin)), self.skin)
+        return mixed
+
+    def darkness(self, cloth: Tensor) -> Tensor:
+        """Graphite on each part, 0..1."""
+        y = luma(self.stack[:, FOREGROUND])
+        fw = scale(self.stack, self.faces)
+        mean, spread = _local(y, self.hair, fw)
+        strands = ((y - mean) / spread).clamp(-2.2, 2.2)
+        hair = ((1 - mean / 0.92).clamp(0.14, 0.80) - 0.16 * strands + 0.10 * self.beard).clamp(0.02, 0.92)
+        mixed = over(cloth, hair, self.hair)
+        if self.faces:
+            mixed = over(mixed, self._by_face(_shade_skin), self.skin)
+        return mixed
+
+    def contours(self, line: Tensor, skin: float, hair: float) -> Tensor:
+        """Lines as heavy as each part bears them; none under the drawn features, all of a spectacle's frame."""
+        weight = (1 - (1 - skin) * self.skin) * (1 - (1 - hair) * self.hair) * (1 - self.quiet)
+        eyes = smoothstep(self.quiet, 0.55, 0.9)
+        return line * torch.maximum(weight, self.rims * (1 - eyes))
+
+    def _by_face(self, painter: Callable[[Tensor, Tensor, FaceTones], Tensor]) -> Tensor:
+        """Paint all as the largest face asks, then the surroundings of each other face as that one does."""
+        order = sorted(self.faces, key=lambda face: -face.width)
+        result = painter(self.stack, self.bare, order[0])
+        for face in order[1:]:
+            window = Window(face, self.stack, reach=1.5)
+            own = window.distance(face)
+            near = 1 - smoothstep(own, 1.1, 1.45)
+            for other in order:
+                if other is not face:
+                    near = torch.minimum(near, smoothstep(window.distance(other) - own, -0.15, 0.15))
+            inside, part = result[window.part], window.part
+            result[part] = over(inside, painter(self.stack[part], self.bare[part], window.own(face)), near)
+        return result
+
+    def _hair(self, look: HairLook, pale: float) -> Tensor:
+        y, chroma = opponent(self.stack[:, FOREGROUND])
+        fw = scale(self.stack, self.faces)
+        mean, spread = _local(y, self.hair, fw)
+        z = (y - mean) / spread
+        ramp = (0.007 / spread).clamp(0.06, 0.5)
+        dark = look.shine * ((0.45 - mean) / 0.35).clamp(0, 1)
+        tone = torch.full_like(z, -1.55)
+        # strands as five tones around the local mean; dark hair shines
+        for cut, low, high, shine in (
+            (-1.0, -1.55, -0.7, 0.0),
+            (-0.25, -0.7, 0.1, 0.012),
+            (0.55, 0.1, 0.9, 0.03),
+            (1.35, 0.9, 1.75, 0.06),
+        ):
+            rise = smoothstep(z, cut - ramp, cut + ramp)
+            tone = tone + ((high - low) + shine * dark / spread) * rise
+        stepped = mean + look.contrast * spread * tone
+        painted = y + look.flat * (stepped - y) + look.lift + 0.05 * mean
+        painted = torch.minimum(torch.maximum(painted, y - 0.14), y + 0.11 + 0.03 * dark)
+        broad = masked_blur(chroma, self.hair, 0.05 * fw)
+        painted = painted * (1 - pale) + pale
+        # Skin shines through a beard in the photo; drawn, it has to differ from skin.
+        kept = look.chroma * (1 - BEARD_GREYER * self.beard)
+        return to_rgb(painted - BEARD_DARKER * self.beard, (0.6 * broad + 0.4 * chroma) * kept)
+
+
+def _local(y: Tensor, hair: Tensor, fw: float) -> tuple[Tensor, Tensor]:
+    """Mean luma of the hair around each pixel, and the strands' standard deviation."""
+    mean = masked_blur(y, hair, 0.13 * fw)
+    spread = masked_blur((y - mean) ** 2, hair, 0.25 * fw).clamp_min(0).sqrt()
+    return mean, spread.clamp(0.028, 0.16)
+
+
+def _levels(stack: Tensor, bare: Tensor, face: FaceTones) -> tuple[Tensor, Tensor]:
+    """The skin's luma, smoothed to forms and with the light partly equalised; and its smooth chroma."""
+    y, chroma = opponent(stack[:, FOREGROUND])
+    smooth = masked_blur(torch.cat([y, chroma], 1), bare, SMOOTH_SIGMA * face.width)
+    wide = masked_blur(y, bare, EQUALISE_SIGMA * face.width)
+    return smooth[:, :1] - EQUALISED * (wide - face.base), smooth[:, 1:]
+
+
+def _paint_skin(stack: Tensor, bare: Tensor, face: FaceTones, look: SkinLook) -> Tensor:
+    level, smooth = _levels(stack, bare, face)
+    _, shade, bright = face.cuts
+    middle = face.middle
+    extra = max(0.0, middle - 0.58) * 0.28 * min(max((0.9 - middle) / 0.18, 0.0), 1.0)
+    main = min(middle + look.lift + extra, 0.87)
+    depth = min(max(main / 0.62, 0.62), 1.0)  # dark skin needs smaller steps to look as soft
+    tones = (main + look.shadow * look.deep * depth, main + look.shadow * depth, main, main + look.light)
+    tone = steps(level, face.cuts, tones, look.ramp) + look.forms * (level - _middle(face)).clamp(-0.2, 0.1)
+    broad = masked_blur(smooth, bare, 0.10 * face.width)
+    red = face.chroma[0] + (broad[:, :1] - face.chroma[0]).clamp(-0.030, 0.045)
+    blue = face.chroma[1] + (broad[:, 1:] - face.chroma[1]).clamp(-0.045, 0.045)
+    blue = blue - 0.7 * (blue + 0.62 * red).clamp_min(0)  # cold light makes no one purple
+    shadow = 1 - smoothstep(level, shade - look.ramp, shade + look.ramp)
+    light = smoothstep(level, bright - look.ramp, bright + look.ramp)
+    pale = min(max((middle - 0.45) / 0.2, 0.0), 1.0)
+    red = red * (1 + 0.10 * shadow - 0.10 * pale * light) + 0.012 * shadow
+    blue = blue * (1 + 0.06 * shadow - 0.16 * pale * light)
+    for cheek in (50, 280):
+        cx, cy = (float(v) for v in face.landmarks[cheek])
+        spot = _spot(stack, face, cx, cy)
+        red, tone = red + look.blush * spot, tone - 0.3 * look.blush * spot
+    return to_rgb(tone, torch.cat([red, blue], 1) * look.chroma)
+
+
+def _middle(face: FaceTones) -> float:
+    """The luma in the middle of a face's main tone."""
+    return 0.5 * (face.cuts[1] + face.cuts[2])
+
+
+def _shade_skin(stack: Tensor, bare: Tensor, face: FaceTones) -> Tensor:
+    """Graphite on skin: forms in soft steps, and a grey of its own for dark skin."""
+    level, _ = _levels(stack, bare, face)
+    middle = _middle(face)
+    stepped = steps(level, face.cuts, (-0.22, -0.115, 0.0, 0.05), 0.03)
+    forms = 0.55 * (level - middle).clamp(-0.3, 0.12) + 0.75 * stepped
+    own = min(max((0.80 - face.middle) / 1.05, 0.06), 0.40)
+    return (own - 1.25 * forms).clamp(0.015, 0.80)
+
+
+def _spot(stack: Tensor, face: FaceTones, cx: float, cy: float) -> Tensor:
+    """A soft round patch of a cheek's size, (1, 1, H, W)."""
+    x, y = grid(stack)
+    return torch.exp(-(((x - cx) / (0.12 * face.width)) ** 2 + ((y - cy) / (0.075 * face.width)) ** 2))
