@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from cartoon.portrait import compose
 from cartoon.portrait.align import CROP_SIDES, align, warp
 from cartoon.portrait.guide import CHANNELS, EYES, OVAL, draw_guide, face_width, smoothstep, spline
+from cartoon.styles.layers import ALPHA
 
 GREY = 128
 
@@ -141,6 +142,7 @@ def test_paste_returns_a_crop_to_where_it_came_from(width: float, roll: float) -
     crop = align(picture, np.ones((500, 500), np.float32), face)
     drawn = np.zeros((11, *crop.pixels.shape[:2]), np.float32)
     drawn[:3] = crop.pixels.transpose(2, 0, 1) / 255
+    drawn[ALPHA] = 1  # all of it a person: what is behind one is left alone
     stack = np.zeros((11, 500, 500), np.float32)
     compose.paste(stack, drawn, crop, face)
     inside = cv2.fillPoly(np.zeros((500, 500), np.uint8), [face[OVAL].astype(np.int32)], 1).astype(bool)

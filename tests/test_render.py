@@ -132,10 +132,25 @@ def test_a_finish_belongs_to_its_picture() -> None:
     assert seed_of(photo) != seed_of(other)
     for painter in ("watercolor", "sketch"):
         plain, _ = render(stack, photo, [face], Asked(painter, finished=False))
-        finished, _ = render(stack, photo, [face], Asked(painter))
-        varied, _ = render(stack, other, [face], Asked(painter))
+        finished, _ = render(stack, photo, [face], Asked(painter, seed=seed_of(photo)))
+        varied, _ = render(stack, photo, [face], Asked(painter, seed=seed_of(other)))
         assert np.abs(finished - plain).mean() > 0.01
         assert np.abs(finished - varied).mean() > 0.003
+
+
+def test_a_finish_stays_the_same_at_another_size() -> None:
+    stack, photo, face = person()
+    for painter in ("watercolor", "sketch"):
+        small, _ = render(stack, photo, [face], Asked(painter, seed=5))
+        wide = tuple(
+            np.pad(x, pad, mode="edge")
+            for x, pad in ((stack, ((0, 0), (0, 0), (0, 3))), (photo, ((0, 0), (0, 3), (0, 0))))
+        )
+        wider, _ = render(*wide, [face], Asked(painter, seed=5))
+        other, _ = render(stack, photo, [face], Asked(painter, seed=6))
+        inside = np.s_[40:200, 40:200]
+        near, far = (np.abs(small[inside] - x[inside]).mean() for x in (wider, other))
+        assert near < 0.5 * far, painter
 
 
 def test_features_are_drawn_at_the_eyes() -> None:

@@ -108,6 +108,7 @@ class Run:
         """Train until the window is spent."""
         began, saved = time.monotonic() - self.spent_s, time.monotonic()
         sums: dict[str, float] = {}
+        counted = 0
         with (self.window.work / "log.csv").open("a", newline="", encoding="utf-8") as file:
             table = csv.writer(file)
             for batch in batches:
@@ -116,8 +117,10 @@ class Run:
                     break
                 terms = self._update(batch)
                 for name, value in terms.items():
-                    sums[name] = sums.get(name, 0.0) + value.item() / LOG_EVERY
+                    sums[name] = sums.get(name, 0.0) + value.item()
+                counted += 1
                 if self.step % LOG_EVERY == 0:
+                    sums = {name: total / counted for name, total in sums.items()}
                     if file.tell() == 0:
                         table.writerow(["step", "seconds", *sums])
                     table.writerow([self.step, round(self.spent_s, 1), *(round(v, 5) for v in sums.values())])
@@ -125,7 +128,7 @@ class Run:
                     if self.step % (4 * LOG_EVERY) == 0:
                         shown = json.dumps({k: round(v, 4) for k, v in sums.items()})
                         log.info("step %d, %.0f s, %d skipped: %s", self.step, self.spent_s, self.skipped, shown)
-                    sums = {}
+                    sums, counted = {}, 0
                 if time.monotonic() - saved > SAVE_EVERY_S:
                     self.save()
                     saved = time.monotonic()

@@ -54,8 +54,10 @@ def paste(stack: Stack, drawn: Stack, crop: Crop, landmarks: Points) -> None:
         ],
         axis=2,
     ).transpose(2, 0, 1)
-    region = stack[:, y0:y1, x0:x1]
-    region += mask * (np.clip(back, 0, 1) - region)
+    region, back = stack[:, y0:y1, x0:x1], np.clip(back, 0, 1)
+    # What is behind the person stays as the whole picture has it: at another scale it would be another drawing.
+    mask = mask * smoothstep(np.maximum(region[ALPHA], back[ALPHA]), 0.02, 0.4)
+    region += mask * (back - region)
 
 
 def enlarge(stack: Stack, shape: tuple[int, int]) -> Stack:

@@ -62,7 +62,11 @@ class _Noise:
     def white(self, turn: int, rows: int, columns: int) -> Tensor:
         """Uniform -0.5..0.5, (1, 1, rows, columns), the same on every device."""
         maker = torch.Generator().manual_seed((self._seed * 31 + turn) & 0x7FFFFFFF)
-        return (torch.rand(1, 1, rows, columns, generator=maker) - 0.5).to(self.device)
+        # Cut from a larger field: a row or column more, at another size, must not shuffle all the rest.
+        side = 64
+        while side < max(rows, columns):
+            side *= 2
+        return (torch.rand(1, 1, side, side, generator=maker)[..., :rows, :columns] - 0.5).to(self.device)
 
     def cloud(self, turn: int, size: float, octaves: int = 3) -> Tensor:
         """Smooth noise of unit variance with features of about `size` px."""

@@ -20,6 +20,7 @@ from cartoon.image import Alpha, Cartoon, Face, Photo, Pixels
 from cartoon.portrait import compose
 from cartoon.portrait.align import Crop, align, warp
 from cartoon.portrait.faces import Detector, MediaPipeDetector
+from cartoon.portrait.finish import seed_of
 from cartoon.portrait.guide import Plane, Points, draw_guide, face_width, smoothstep
 from cartoon.portrait.person import PersonMask
 from cartoon.portrait.render import Asked, render
@@ -205,7 +206,7 @@ def _finish(sketch: _Sketch, options: Options, card: StyleCard) -> Cartoon:
             stack = compose.enlarge(stack, larger)
             sketch.enlarge(larger)
     with sketch.timed("render"):
-        asked = Asked(card.painter, options.strength, options.background)
+        asked = Asked(card.painter, options.strength, options.background, seed_of(sketch.photo.pixels))
         picture, cover = render(stack, sketch.warped, sketch.points, asked)
     with sketch.timed("resize"):
         pixels = resize(compose.to_uint8(picture), shape)

@@ -14,12 +14,13 @@ from torch import Tensor
 
 from cartoon.image import Pixels
 from cartoon.portrait.compose import Picture, Stack, correct_cast, correct_skin
-from cartoon.portrait.finish import finish, seed_of
+from cartoon.portrait.finish import finish
 from cartoon.portrait.guide import Plane, Points
 from cartoon.portrait.paint import Painted, paint
 from cartoon.portrait.strokes import draw_features
 from cartoon.portrait.tones import FaceTones, measure
 from cartoon.styles.layers import ALPHA, BACKGROUND, FOREGROUND, over
+from cartoon.styles.registry import PAINTED
 
 FLAT_FROM: Final = 0.45
 """From this strength on the flattened photo shows through the drawing, below it more and more the photo itself."""
@@ -32,12 +33,14 @@ COLOURED: Final = ("anime", "comic", "watercolor")
 
 @dataclass(frozen=True)
 class Asked:
-    """What is asked of a rendering. painter: a StyleCard's; strength, background: as in Options; finished: False leaves
-    halftone, washes and hatching out, as comparisons with the teacher want."""
+    """What is asked of a rendering. painter: a StyleCard's; strength, background: as in Options; seed: of the finish,
+    the same for one photo at every size and strength; finished: False leaves halftone, washes and hatching out, as
+    comparisons with the teacher want."""
 
     painter: str
     strength: float = 1.0
     background: str = "drawn"
+    seed: int = 0
     finished: bool = True
 
 
@@ -58,7 +61,7 @@ def render(stack: Stack, photo: Pixels, faces: Sequence[Points], asked: Asked) -
         painted = replace(painted, person=person, backdrop=backdrop)
         before = _tensor(photo.astype(np.float32) / np.float32(255))
         drawn = _drawn(painted, layers, photo, tones, asked)
-        drawn = _mixed(drawn, layers, before, asked.strength)
+        drawn = _mixed(drawn, layers, before, asked)
         if asked.background == "transparent":
             return _array(drawn), painted.cover[0, 0].numpy()
         if asked.background != "drawn":
@@ -74,7 +77,7 @@ def _drawn(painted: Painted, layers: Tensor, photo: Pixels, tones: Sequence[Face
         picture = _tensor(correct_cast(_array(picture), photo))
     if not asked.finished:
         return picture
-    return finish(picture, painted, layers, tones, asked.painter, seed_of(photo), whole).clamp(0, 1)
+    return finish(picture, painted, layers, tones, asked.painter, asked.seed, whole).clamp(0, 1)
 
 
 def drawing_share(strength: float) -> float:
@@ -87,14 +90,16 @@ def drawing_share(strength: float) -> float:
     return (1 - STRAIGHT) * t**3 * (10 - 15 * t + 6 * t * t) + STRAIGHT * strength
 
 
-def _mixed(drawn: Tensor, layers: Tensor, photo: Tensor, strength: float) -> Tensor:
-    """The drawing over the flattened photo over the photo."""
-    if strength >= 1:
+def _mixed(drawn: Tensor, layers: Tensor, photo: Tensor, asked: Asked) -> Tensor:
+    """The drawing over the flattened photo over the photo; the layers of a user's own style are no photo."""
+    if asked.strength >= 1:
         return drawn
-    flat = over(layers[:, BACKGROUND], layers[:, FOREGROUND], layers[:, ALPHA : ALPHA + 1])
-    t = min(strength / FLAT_FROM, 1.0)
-    base = photo + t * t * (3 - 2 * t) * (flat - photo)
-    return base + drawing_share(strength) * (drawn - base)
+    base = photo
+    if asked.painter != PAINTED:
+        flat = over(layers[:, BACKGROUND], layers[:, FOREGROUND], layers[:, ALPHA : ALPHA + 1])
+        t = min(asked.strength / FLAT_FROM, 1.0)
+        base = photo + t * t * (3 - 2 * t) * (flat - photo)
+    return base + drawing_share(asked.strength) * (drawn - base)
 
 
 def _behind(background: str, photo: Tensor) -> Tensor:

@@ -36,6 +36,10 @@ Lab = NDArray[np.float32]
 SUPERSAMPLING: Final = 4
 SMALLEST: Final = 14.0
 """Face width, px, below which features would be dots: left as painted."""
+IRIS_BROWN: Final = 26.0
+"""Chroma of eyes too dark to show a colour."""
+WHITE_SHARE: Final = 0.9
+"""Of the cast on the eyes' whites, as far as the iris is as light as they, that is taken out of the iris."""
 LIPS_APART: Final = 0.035
 """Opening of the mouth, in mouth widths, from which teeth are drawn (the guide's own limit)."""
 
@@ -314,24 +318,37 @@ class _Drawing:
         )
         self._lay(pen, shade * mouth, (48, 14, 8), 0.4)
 
-    def _iris_colour(self) -> NDArray[np.float32]:
-        """One Lab colour for both eyes, from the irises' lower halves, where neither lid nor highlight lies."""
-        rows = []
+    def _iris_colour(self) -> Lab:
+        """One colour for both eyes, (3,): how light they are, L*, and the a*b* to paint them in.
+
+        Measured in the irises' lower halves, where neither lid nor highlight lies, against the eyes' whites, which
+        show what the light adds. Dark eyes are brown; grey ones stay grey.
+        """
+        irises, whites = [], []
         for upper, lower, _, rim, centre, _, _ in EYES:
             middle = self.p[centre]
             radius = float(np.linalg.norm(self.p[rim] - middle, axis=1).mean())
-            pen = _Pen(self.canvas.shape, self.p[rim], 2)
-            ring = pen.disc(middle, 0.85 * radius) * (1 - pen.disc(middle, 0.42 * radius))
-            ring = (
-                ring
-                * pen.area(np.vstack([spline(self.p[upper]), spline(self.p[lower])[::-1]]))
-                * (pen.y > middle[1] - 0.1 * radius)
-            )
-            rows.append(self.photo[pen.box][ring > 0.5])
-        colours = np.vstack(rows)
-        if len(colours) < 8:
-            return np.array([26, 6, 12], np.float32)
-        return np.array([np.percentile(colours[:, 0], 55), *np.median(colours[:, 1:], 0)], np.float32)
+            pen = _Pen(self.canvas.shape, np.vstack([self.p[rim], self.p[upper]]), 2)
+            open_part = pen.area(np.vstack([spline(self.p[upper]), spline(self.p[lower])[::-1]]))
+            ring = pen.disc(middle, 0.85 * radius) * (1 - pen.disc(middle, 0.42 * radius)) * open_part
+            irises.append(self.photo[pen.box][(ring > 0.5) & (pen.y > middle[1] - 0.1 * radius)])
+            whites.append(self.photo[pen.box][(open_part > 0.7) & (pen.disc(middle, 1.15 * radius) < 0.1)])
+        iris, white = np.vstack(irises), np.vstack(whites)
+        brown = IRIS_BROWN * np.array([np.cos(np.deg2rad(58)), np.sin(np.deg2rad(58))])
+        if len(iris) < 8:
+            return np.array([26, *brown], np.float32)
+        light = float(np.percentile(iris[:, 0], 55))
+        tint = np.median(iris[:, 1:], 0)
+        seen = float(tint[1])
+        if len(white) >= 8:
+            lit = np.median(white, 0)
+            tint = tint - WHITE_SHARE * min(light / max(float(lit[0]), 1.0), 1.0) * lit[1:]
+        chroma = float(np.hypot(*tint))
+        tint = tint / max(chroma, 1e-3) * np.clip(2.2 * chroma + 2, 4, 34)
+        known = float(smoothstep(np.full(1, light, np.float32), 25, 34)[0])
+        if seen < -3:  # blue in spite of the dark: as it is
+            known = 1.0
+        return np.array([light, *(known * tint + (1 - known) * brown)], np.float32)
 
     def _eye(
         self, eye: tuple[list[int], list[int], list[int], list[int], int, list[int], list[int]], iris: Lab
@@ -339,7 +356,7 @@ class _Drawing:
         upper, lower, crease, rim, centre, _, _ = eye
         p, look = self.p, self.look
         up, low, middle = p[upper], p[lower], p[centre]
-        ew = float(np.linalg.norm(up[0] - up[-1]))
+        ew = max(float(np.linalg.norm(up[0] - up[-1])), 1.0)
         pen = _Pen(self.canvas.shape, np.vstack([up, low, p[crease]]), 0.35 * ew)
         opening = float(np.linalg.norm(up[3:6] - low[3:6], axis=1).max())
         open_ = float(smoothstep(np.full(1, opening / ew, np.float32), 0.10, 0.19)[0])
@@ -349,20 +366,16 @@ class _Drawing:
         own = self.photo[pen.box][aperture > 0.5]
         brightest = float(np.percentile(own[:, 0], 90)) if len(own) > 4 else 80.0
         self._lay(pen, aperture, (float(np.clip(brightest + 16, 78, 95)), 0.5, 1.5), look.white * open_)
-        hue, chroma = float(np.arctan2(iris[2], iris[1])), float(np.hypot(iris[1], iris[2]))
-        if iris[0] < 30 and iris[2] > -2:
-            hue, chroma = np.deg2rad(58.0), max(chroma, 16.0)  # dark eyes are brown
-        chroma = float(np.clip(2.0 * chroma + 8, 14, 36)) * look.iris
-        tint = np.array([np.cos(hue), np.sin(hue)], np.float32)
+        tint = self.look.iris * iris[1:]
         disc = pen.disc(middle, radius) * aperture
         # Dark above, where the lid shades it, bright below, where light gathers.
         depth = np.clip(((pen.y - middle[1]) / radius + 0.75) / 1.6, 0, 1)[..., None]
-        top = np.array([16, *(0.6 * chroma * tint)], np.float32)
-        bottom = np.array([54 if iris[0] < 34 else 67, *(1.25 * chroma * tint)], np.float32)
+        top = np.array([16, *(0.6 * tint)], np.float32)
+        bottom = np.array([np.clip(54 + 1.1 * (float(iris[0]) - 28), 54, 67), *(1.25 * tint)], np.float32)
         part = self.canvas[pen.box]
         part += (disc * open_)[..., None] * (top + depth * (bottom - top) - part)
         ring = np.clip(pen.disc(middle, radius) - pen.disc(middle, 0.86 * radius), 0, 1) * aperture
-        self._lay(pen, ring, (12, *(0.4 * chroma * tint)), 0.75 * open_)
+        self._lay(pen, ring, (12, *(0.4 * tint)), 0.75 * open_)
         self._lay(pen, pen.disc(middle, 0.40 * radius) * aperture, (6, 1, 1), 0.95 * open_)
         shade = pen.stroke(up + np.array([0, 0.05 * opening], np.float32), 0.46 * opening, (1, 1), soft=0.018 * ew)
         self._lay(pen, shade * aperture, (30, 5, -4), 0.40 * open_)

@@ -1,7 +1,7 @@
 """What the network makes of a photo and the styles paint with: a stack of eleven planes, and the arithmetic they share.
 
-A stack is float32 (B, 11, H, W), 0..1. "Luma" is gamma-encoded (ITU-R BT.601 weights on sRGB), close to CIELAB L* / 100,
-and "chroma" the pair R - Y, B - Y: a linear change of coordinates in which a tone can be stepped while its hue stays.
+A stack is float32 (B, 11, H, W), 0..1. "Luma" is gamma-encoded (ITU-R BT.601 weights on sRGB), close to L* / 100, and
+"chroma" the pair R - Y, B - Y: a linear change of coordinates in which a tone can be stepped while its hue stays.
 """
 
 from collections.abc import Sequence

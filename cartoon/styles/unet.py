@@ -17,7 +17,7 @@ from cartoon.styles.header import HEAD_WIDTH, SHIPPED_CONFIG, NetConfig
 from cartoon.styles.layers import PLANES
 
 COLOUR_GAIN = 0.1
-"""Of the colour heads: at a common learning rate an optimiser's steps would otherwise be a noise of 5/255 in the picture."""
+"""Of the colour heads: an optimiser's steps at the common rate would otherwise be a noise of 5/255 in the picture."""
 _MASKS = len(PLANES) - 6
 
 
