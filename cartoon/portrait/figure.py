@@ -26,6 +26,8 @@ from cartoon.styles.layers import (
     to_rgb,
 )
 
+STRAND_SIGMA: Final = 0.006
+"""Face widths: strands finer than this are texture, no drawing."""
 BEARD_GREYER: Final = 0.55
 BEARD_DARKER: Final = 0.06
 """How a beard is set off from skin: share of its colour taken out, and of luma."""
@@ -122,6 +124,7 @@ class Regions:
     def _hair(self, look: HairLook, pale: float) -> Tensor:
         y, chroma = opponent(self.stack[:, FOREGROUND])
         fw = scale(self.stack, self.faces)
+        y = masked_blur(y, self.hair, STRAND_SIGMA * fw)
         mean, spread = _local(y, self.hair, fw)
         z = (y - mean) / spread
         ramp = (0.007 / spread).clamp(0.06, 0.5)

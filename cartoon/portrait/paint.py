@@ -89,16 +89,16 @@ def _comic(stack: Tensor, faces: Sequence[FaceTones]) -> Painted:
     fw, regions = scale(stack, faces), Regions(stack, faces, crisp=True)
     fg, bg = stack[:, FOREGROUND], stack[:, BACKGROUND]
     y, chroma = opponent(fg)
-    cloth = to_rgb(0.02 + y + 0.85 * (terrace(y, 0.13, 0.10, 0.15) - y), vibrance(chroma, 0.6))
+    cloth = to_rgb(0.02 + y + 0.8 * (terrace(y, 0.13, 0.12, 0.15) - y), vibrance(chroma, 0.6))
     person = regions.mix(cloth, COMIC_SKIN, COMIC_HAIR)
     y, chroma = opponent(bg)
     y = 0.18 + 0.84 * (y + 0.65 * (terrace(y, 0.14, 0.12, 0.5) - y))
     backdrop = to_rgb(y, vibrance(chroma, 0.7))
     ink = regions.contours(stack[:, INK : INK + 1], skin=0.42, hair=0.9)
     black = (1 - smoothstep(luma(fg), 0.075, 0.115)) * (1 - regions.skin)
-    person = over(person, INK_BLACK, 0.95 * torch.maximum(ink, 0.9 * black))
-    backdrop = over(backdrop, INK_BLACK, 0.45 * stack[:, INK : INK + 1])
-    edge = _outline(stack, 0.009 * fw)
+    person = over(person, INK_BLACK, torch.maximum(0.78 * ink, 0.84 * black))
+    backdrop = over(backdrop, INK_BLACK, 0.38 * stack[:, INK : INK + 1])
+    edge = 0.93 * _outline(stack, 0.009 * fw)
     return Painted(over(person, INK_BLACK, edge), backdrop, _cover(stack, edge), fw)
 
 

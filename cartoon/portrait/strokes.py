@@ -344,7 +344,7 @@ class _Drawing:
             lit = np.median(white, 0)
             tint = tint - WHITE_SHARE * min(light / max(float(lit[0]), 1.0), 1.0) * lit[1:]
         chroma = float(np.hypot(*tint))
-        tint = tint / max(chroma, 1e-3) * np.clip(2.2 * chroma + 2, 4, 34)
+        tint = tint / max(chroma, 1e-3) * np.clip(1.8 * chroma + 2, 4, 28)
         known = float(smoothstep(np.full(1, light, np.float32), 25, 34)[0])
         if seen < -3:  # blue in spite of the dark: as it is
             known = 1.0
