@@ -14,7 +14,7 @@ from cartoon.image import Face
 from cartoon.portrait.guide import CHANNELS, EYES, OVAL, TEMPLES
 from cartoon.styles.layers import ALPHA, PLANES, SKIN
 from cartoon.styles.registry import StyleCard
-from training import curves, evaluate, metrics, sheets
+from training import curves, evaluate, metrics, sections, sheets, studio
 
 Pixels = NDArray[np.uint8]
 
@@ -229,10 +229,10 @@ def weights(folder: Path) -> Path:
 def test_the_strength_curve_tells_where_it_stops_rising(
     tmp_path: Path, most: float, rises: float, ratio: float
 ) -> None:
-    photo = evaluate.Subject(
+    photo = studio.Subject(
         Path("ada.jpg"), grey(20), Face(np.zeros(4, np.float32), face((32, 32), 20), 1.0), np.ones((64, 64), np.float32)
     )
-    table = evaluate.strength(FakeStudio(tmp_path, most), [photo])  # type: ignore[arg-type]
+    table = sections.strength(FakeStudio(tmp_path, most), [photo])  # type: ignore[arg-type]
     assert [row["style"] for row in table.rows] == ["anime", "comic"]
     assert table.rows[0]["0.1"] == pytest.approx(21.5, abs=0.6)  # a tenth of 215
     assert table.rows[0]["rises"] == rises

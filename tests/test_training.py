@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from cartoon.errors import StyleError
 from cartoon.portrait.guide import CHANNELS
 from cartoon.styles.layers import ALPHA, PLANES
 from cartoon.styles.network import StyleNet
-from cartoon.styles.unet import CartoonNet
+from cartoon.styles.unet import CartoonNet, PooledAttention
 from tests.small_style import SMALL
 from tests.test_portrait import noise, template
 from training.dataset import Crops
@@ -140,3 +141,28 @@ def test_released_cards_name_their_painter() -> None:
     assert [card.id for card in cards] == [card.painter for card in cards] == list(STYLES)
     assert [card.exaggeration for card in cards] == [1.35, 0.8, 0.8, 0.7]
     assert len({card.title for card in cards}) == 4
+
+
+def test_sharp_attention_has_finite_gradients_and_attends_alike() -> None:
+    torch.manual_seed(2)
+    attention = PooledAttention(64, pooled=16)
+    with torch.no_grad():
+        for layer in (attention.query, attention.key_value, attention.out):
+            layer.weight.normal_(0, 3)
+    x = torch.randn(2, 64, 16, 16, requires_grad=True)
+    attended = attention(x)
+    attended.sum().backward()
+    assert all(torch.isfinite(p.grad).all() for p in attention.parameters() if p.grad is not None)
+    assert x.grad is not None
+    assert torch.isfinite(x.grad).all()
+    with torch.no_grad():  # another kernel, the same attention
+        assert torch.allclose(attention(x), attended, rtol=1e-3, atol=1e-2)
+
+
+def test_training_that_has_come_to_nothing_says_so(window: Window, prepared: Path) -> None:
+    def hopeless(colours: Tensor, logits: Tensor, target: Tensor) -> dict[str, Tensor]:
+        return {"nothing": (colours.sum() + logits.sum()) * float("nan")}
+
+    run = Run(window, hopeless, config=SMALL)
+    with pytest.raises(StyleError, match="--rate"):
+        run.train(crops(prepared).batches(1))

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from cartoon.styles.header import SHIPPED_CONFIG, NetConfig
+from cartoon.errors import StyleError
 from cartoon.styles.unet import CartoonNet
 from training.dataset import Batch
 from training.export import export
@@ -26,6 +27,8 @@ EMA_DECAY = 0.998
 CLIP_NORM = 1.0
 SAVE_EVERY_S = 60.0
 LOG_EVERY = 50
+MOST_IN_A_ROW = 50
+"""Skipped steps after which no later one can be expected to work."""
 
 Losses = Callable[[Tensor, Tensor, Tensor], Mapping[str, Tensor]]
 """(colours, logits, target) -> the terms of the loss."""
@@ -78,7 +81,7 @@ class Run:
         self.net = self.net.to(window.device).to(memory_format=torch.channels_last)
         self.average = {k: v.detach().clone() for k, v in self.net.state_dict().items()}
         self.optimiser = torch.optim.AdamW(self.net.parameters(), lr=window.rate, betas=(0.9, 0.98), weight_decay=1e-4)
-        self.step, self.spent_s, self.skipped = 0, 0.0, 0
+        self.step, self.spent_s, self.skipped, self._in_a_row = 0, 0.0, 0, 0
         window.work.mkdir(parents=True, exist_ok=True)
         self.checkpoint = window.work / "checkpoint.pt"
         if self.checkpoint.exists():
@@ -149,8 +152,15 @@ class Run:
         norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), CLIP_NORM)
         if torch.isfinite(norm):  # bfloat16 overflows now and then; such a step would poison every weight
             self.optimiser.step()
+            self._in_a_row = 0
         else:
             self.skipped += 1
+            self._in_a_row += 1
+            if self._in_a_row >= MOST_IN_A_ROW:
+                raise StyleError(
+                    f"training has come to nothing: {MOST_IN_A_ROW} steps in a row had no finite gradient after step "
+                    f"{self.step}. Remove {self.window.work} and begin anew with a smaller --rate."
+                )
         self.step += 1
         decay = min(EMA_DECAY, self.step / (self.step + 20))
         with torch.no_grad():

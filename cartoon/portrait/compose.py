@@ -108,7 +108,7 @@ def to_uint8(picture: Picture | Plane) -> NDArray[np.uint8]:
 
 
 def _cheek_excess(picture: Picture, photo: Pixels, face: Points) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """How far beyond SKIN_SHIFT the cheeks' a*b* moved, and the drawn cheeks' mean Lab."""
+    """How far beyond SKIN_SHIFT the cheeks' a*b* moved on average, and the drawn cheeks' mean Lab."""
     radius = max(1, int(0.06 * face_width(face)))
     was, now = [], []
     height, width = picture.shape[:2]
@@ -120,8 +120,9 @@ def _cheek_excess(picture: Picture, photo: Pixels, face: Points) -> tuple[NDArra
             now.append(_lab(np.clip(picture[part], 0, 1)).reshape(-1, 3).mean(0))
     if not was:
         return np.zeros(2, np.float32), np.zeros(3, np.float32)
-    skin = np.mean(now, 0)
-    return _excess((skin - np.mean(was, 0))[1:], SKIN_SHIFT), skin.astype(np.float32)
+    # Each cheek by itself: in light from one side the two may leave the photo's hue in different ways.
+    shifts = [_excess((after - before)[1:], SKIN_SHIFT) for before, after in zip(was, now, strict=True)]
+    return np.asarray(np.mean(shifts, 0), np.float32), np.mean(now, 0).astype(np.float32)
 
 
 def _shift_skin(picture: Picture, face: Points, shift: NDArray[np.float32], skin: NDArray[np.float32]) -> None:

@@ -113,7 +113,12 @@ class PooledAttention(nn.Module):
         query = self.query(x).flatten(2)  # (B, C, h*w)
         split = (b, self.heads, c // self.heads, -1)
         q, k, v = (t.reshape(split).transpose(2, 3) for t in (query, key, value))
-        found = F.scaled_dot_product_attention(q, k, v)  # (B, heads, h*w, C/heads)
+        if torch.is_grad_enabled():
+            # torch's fused kernel returned NaN gradients on a CPU (2.15.0) once attention had grown sharp.
+            weight = torch.softmax((q @ k.transpose(2, 3)).float() / q.shape[-1] ** 0.5, -1)
+            found = weight.to(v.dtype) @ v  # (B, heads, h*w, C/heads)
+        else:
+            found = F.scaled_dot_product_attention(q, k, v)
         attended: Tensor = x + self.out(found.transpose(2, 3).reshape(b, c, h, w))
         return attended
 
