@@ -1,6 +1,7 @@
 """The workshop, on two made-up photos: crops, one short run, its resumption, and what it exports."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -156,13 +157,13 @@ def test_sharp_attention_has_finite_gradients_and_attends_alike() -> None:
     assert x.grad is not None
     assert torch.isfinite(x.grad).all()
     with torch.no_grad():  # another kernel, the same attention
-        assert torch.allclose(attention(x), attended, rtol=1e-3, atol=1e-2)
+        assert (attention(x) - attended).abs().max() < 1e-3 * attended.abs().max()
 
 
 def test_training_that_has_come_to_nothing_says_so(window: Window, prepared: Path) -> None:
     def hopeless(colours: Tensor, logits: Tensor, target: Tensor) -> dict[str, Tensor]:
         return {"nothing": (colours.sum() + logits.sum()) * float("nan")}
 
-    run = Run(window, hopeless, config=SMALL)
+    run = Run(replace(window, time_limit_s=600.0), hopeless, config=SMALL)
     with pytest.raises(StyleError, match="--rate"):
         run.train(crops(prepared).batches(1))

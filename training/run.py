@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from cartoon.styles.header import SHIPPED_CONFIG, NetConfig
 from cartoon.errors import StyleError
+from cartoon.styles.header import SHIPPED_CONFIG, NetConfig
 from cartoon.styles.unet import CartoonNet
 from training.dataset import Batch
 from training.export import export

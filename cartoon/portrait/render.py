@@ -19,7 +19,7 @@ from cartoon.portrait.guide import Plane, Points
 from cartoon.portrait.paint import Painted, paint
 from cartoon.portrait.strokes import draw_features
 from cartoon.portrait.tones import FaceTones, measure
-from cartoon.styles.layers import ALPHA, BACKGROUND, FOREGROUND, over
+from cartoon.styles.layers import ALPHA, BACKGROUND, FOREGROUND, luma, over
 from cartoon.styles.registry import PAINTED
 
 FLAT_FROM: Final = 0.45
@@ -97,6 +97,8 @@ def _mixed(drawn: Tensor, layers: Tensor, photo: Tensor, asked: Asked) -> Tensor
     base = photo
     if asked.painter != PAINTED:
         flat = over(layers[:, BACKGROUND], layers[:, FOREGROUND], layers[:, ALPHA : ALPHA + 1])
+        if asked.painter not in COLOURED:  # a flag's red behind graphite would be neither photo nor drawing
+            flat = luma(flat).expand(-1, 3, -1, -1)
         t = min(asked.strength / FLAT_FROM, 1.0)
         base = photo + t * t * (3 - 2 * t) * (flat - photo)
     return base + drawing_share(asked.strength) * (drawn - base)
