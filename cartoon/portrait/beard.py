@@ -72,9 +72,9 @@ def _surely(relative: NDArray[np.float32], p: Points) -> np.float32:
     relative: (3, H, W), paleness, coarseness and luma by those of the bare skin. Chin and upper lip must be clearly
     coarser than it, or darker and paler at once. The limits lie between 10 bearded and 18 other portraits.
     """
-    chin = _median(relative, [0.45 * p[17] + 0.55 * p[CHIN]], 0.11, 0.45 * np.linalg.norm(p[17] - p[CHIN]), p)
+    chin = _median(relative, [0.45 * p[17] + 0.55 * p[CHIN]], 0.11, 0.45 * float(np.linalg.norm(p[17] - p[CHIN])), p)
     sides = [0.5 * (p[97] + p[39]), 0.5 * (p[326] + p[269])]
-    lip = _median(relative, sides, 0.06, 0.3 * np.linalg.norm(p[UNDER_NOSE] - p[0]), p)
+    lip = _median(relative, sides, 0.06, 0.3 * float(np.linalg.norm(p[UNDER_NOSE] - p[0])), p)
 
     def rise(value: float, low: float, high: float) -> float:
         return float(smoothstep(np.full(1, value, np.float32), low, high)[0])

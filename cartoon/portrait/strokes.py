@@ -284,14 +284,13 @@ class _Drawing:
         )
 
     def _teeth(self, pen: _Pen, mouth: Plane, mw: float) -> None:
-        """The mouth's inside as it is, teeth brighter and less yellow but with their own forms; the rest a warm
-        dark."""
-        photo = cv2.GaussianBlur(self.photo[pen.box], (0, 0), max(0.4, 0.010 * mw))
+        """The mouth's inside as it is: teeth brighter, less yellow, with their own forms; the rest a warm dark."""
+        photo = np.asarray(cv2.GaussianBlur(self.photo[pen.box], (0, 0), max(0.4, 0.010 * mw)), np.float32)
         inside = mouth > 0.5
         if int(inside.sum()) < 4:
             return
         skin = float(self.skin[0])
-        chroma = np.asarray(np.hypot(photo[..., 1], photo[..., 2]), np.float32)
+        chroma: Plane = np.hypot(photo[..., 1], photo[..., 2])
         bright = smoothstep(photo[..., 0], 0.58 * skin, 0.86 * skin) * (1 - smoothstep(chroma, 24, 38))
         side = max(1, round(0.05 * mw)) | 1
         tooth = cv2.GaussianBlur(
