@@ -98,7 +98,7 @@ def _mixed(drawn: Tensor, layers: Tensor, photo: Tensor, asked: Asked) -> Tensor
     if asked.painter != PAINTED:
         flat = over(layers[:, BACKGROUND], layers[:, FOREGROUND], layers[:, ALPHA : ALPHA + 1])
         if asked.painter not in COLOURED:  # a flag's red behind graphite would be neither photo nor drawing
-            flat = luma(flat).expand(-1, 3, -1, -1)
+            flat = over(flat, luma(flat).expand(-1, 3, -1, -1), drawing_share(asked.strength))
         t = min(asked.strength / FLAT_FROM, 1.0)
         base = photo + t * t * (3 - 2 * t) * (flat - photo)
     return base + drawing_share(asked.strength) * (drawn - base)

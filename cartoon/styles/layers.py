@@ -67,7 +67,7 @@ def terrace(x: Tensor, height: float, ramp: float, phase: float = 0.0) -> Tensor
     return (floor + smoothstep(scaled - floor, 0.5 - ramp, 0.5 + ramp) - phase) * height
 
 
-def over(base: Tensor, colour: Tensor | Sequence[float], cover: Tensor) -> Tensor:
+def over(base: Tensor, colour: Tensor | Sequence[float], cover: Tensor | float) -> Tensor:
     """`colour` laid over `base` where `cover` (B, 1, H, W) says so (Porter, Duff 1984)."""
     if not isinstance(colour, Tensor):
         colour = torch.tensor(colour, device=base.device, dtype=base.dtype).view(1, -1, 1, 1)
