@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/bench-own-style"))
     parser.add_argument("--minutes", type=float, default=18.0)
     parser.add_argument("--start", type=Path, help="weights to begin with; the shipped ones")
-    parser.add_argument("--rate", type=float, default=3e-4)
+    parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     a = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")

@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--time-limit", type=float, help="minutes; 60, 18 with --pairs")
     parser.add_argument("--start", type=Path, help="weights to begin with; none, the shipped ones with --pairs")
     parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--rate", type=float, help="peak learning rate; 1e-3, 3e-4 with --pairs")
+    parser.add_argument("--rate", type=float, help="peak learning rate; 1e-3")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--holdout", type=int, help="people kept apart, 24; pairs with --pairs, a tenth of 12 and more")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -96,7 +96,7 @@ def distil(a: argparse.Namespace) -> None:
 def own_style(a: argparse.Namespace) -> None:
     """Teach a style of the user's own, and say how it draws what it has not seen."""
     folder = Settings().styles_dir
-    _fill(a, work=Path("runs") / f"style-{a.style_name}", time_limit=18.0, rate=3e-4)
+    _fill(a, work=Path("runs") / f"style-{a.style_name}", time_limit=18.0, rate=1e-3)
     _fill(a, out=folder / f"{a.style_name}.safetensors")
     window = Window(a.out, a.work, a.time_limit * 60, a.rate, a.seed, a.device, (a.style_name,))
     scores = teach(OwnStyle(a.pairs, window, a.title, a.start, a.batch, a.holdout))

@@ -6,10 +6,11 @@ Nothing of the shipped styles is used but what the network sees: its layers, fla
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from cartoon.errors import OptionsError, StyleError
 from cartoon.image import Pixels
@@ -17,6 +18,7 @@ from cartoon.portrait.compose import to_uint8
 from cartoon.portrait.render import Asked, render
 from cartoon.styles.network import Canvas, StyleNet
 from cartoon.styles.registry import PAINTED, SUFFIX, OwnCard, available
+from cartoon.styles.unet import CartoonNet
 from cartoon.styles.weights import load_weights, sha256_of
 from training.losses import drawing_losses
 from training.metrics import psnr
@@ -26,6 +28,9 @@ from training.run import Run, Window
 
 log = logging.getLogger("training.own_style")
 
+COLOUR_HEADS = ("head_foreground", "head_background")
+LEARNED = ("decode", "fuse", "last", "head")
+"""The parts that are trained. With all of them, at a rate that gets anywhere, the gradients tore the network apart."""
 HELD_OUT_FROM = 12
 """With so many pairs some are kept apart, to tell at the end how the style draws what it has not seen."""
 HELD_OUT_SHARE = 0.1
@@ -79,7 +84,12 @@ def teach(plan: OwnStyle) -> list[Score]:
     log.info("looking at %d photos", len(files))
     pairs = {pair.name: pair for pair in load_pairs(files, window.work / "seen")}
     card = card_for(plan, len(learned))
-    run = Run(window, drawing_losses, weights.state, weights.config, {"card": json.dumps(asdict(card))})
+    # What the network sees stays; how it draws is learned anew, since a drawing may be far from the photo.
+    config = replace(weights.config, keeps_photo=False)
+    torch.manual_seed(window.seed)
+    fresh = {name: value for name, value in CartoonNet(config).state_dict().items() if name.startswith(COLOUR_HEADS)}
+    facts = {"card": json.dumps(asdict(card))}
+    run = Run(window, drawing_losses, weights.state | fresh, config, facts, LEARNED)
     crops = PairCrops([pairs[name] for name in learned], np.random.default_rng([window.seed, run.step]))
     minutes = window.time_limit_s / 60
     log.info("training on %d pairs on %s for %g min, %d held out", len(learned), window.device, minutes, len(held))

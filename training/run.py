@@ -62,7 +62,8 @@ def learning_rate(progress: float, peak: float) -> float:
 class Run:
     """Network, its moving average, optimiser, and what was spent so far; goes on from the last checkpoint in `work`.
 
-    start: weights to begin with where there is no checkpoint; facts: what the exported file's metadata should tell.
+    start: weights to begin with where there is no checkpoint; facts: what the exported file's metadata should tell;
+    only: beginnings of the parameters' names that are trained, all by default.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Run:
         start: Mapping[str, Tensor] | None = None,
         config: NetConfig = SHIPPED_CONFIG,
         facts: Mapping[str, str] | None = None,
+        only: tuple[str, ...] = ("",),
     ) -> None:
         self.window, self._losses, self._facts = window, losses, dict(facts or {})
         torch.manual_seed(window.seed)
@@ -80,7 +82,10 @@ class Run:
             self.net.load_state_dict(start)
         self.net = self.net.to(window.device).to(memory_format=torch.channels_last)
         self.average = {k: v.detach().clone() for k, v in self.net.state_dict().items()}
-        self.optimiser = torch.optim.AdamW(self.net.parameters(), lr=window.rate, betas=(0.9, 0.98), weight_decay=1e-4)
+        for name, parameter in self.net.named_parameters():
+            parameter.requires_grad_(name.startswith(only))
+        trained = [parameter for parameter in self.net.parameters() if parameter.requires_grad]
+        self.optimiser = torch.optim.AdamW(trained, lr=window.rate, betas=(0.9, 0.98), weight_decay=1e-4)
         self.step, self.spent_s, self.skipped, self._in_a_row = 0, 0.0, 0, 0
         window.work.mkdir(parents=True, exist_ok=True)
         self.checkpoint = window.work / "checkpoint.pt"

@@ -36,6 +36,8 @@ class NetConfig:
     depths: tuple[int, ...] = (1, 1, 2, 2)
     pooled: int = 16
     """Keys and values of the attention are pooled to at most this many cells a side."""
+    keeps_photo: bool = True
+    """The colour heads change the photo's colours; False: they draw them from nothing, as own styles want."""
 
 
 SHIPPED_CONFIG: Final = NetConfig()
@@ -88,6 +90,8 @@ def config_of(metadata: Mapping[str, str], name: str) -> NetConfig:
                 raise ValueError(field)
         if len(config.widths) != LEVELS or len(config.depths) != LEVELS or config.widths[-1] % HEAD_WIDTH:
             raise ValueError("widths")
+        if type(config.keeps_photo) is not bool:
+            raise ValueError("keeps_photo")
         if config.guide_channels != SHIPPED_CONFIG.guide_channels:
             raise ValueError("guide_channels")
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:

@@ -46,8 +46,9 @@ class CartoonNet(nn.Module):
         self.head_foreground = nn.Conv2d(w[0], 4 * 3, 3, padding=1)
         self.head_background = nn.Conv2d(w[0], 4 * 3, 3, padding=1)
         self.head_masks = nn.Conv2d(w[0], 4 * _MASKS, 3, padding=1)
-        for head in (self.head_foreground, self.head_background):  # it starts with the photo unchanged
-            nn.init.zeros_(head.weight)
+        for head in (self.head_foreground, self.head_background):  # it starts with the photo unchanged, or with grey
+            with torch.no_grad():
+                head.weight.mul_(0.0 if config.keeps_photo else 0.3)
             nn.init.zeros_(head.bias)  # type: ignore[arg-type]
 
     def forward(self, photo: Tensor, guide: Tensor) -> tuple[Tensor, Tensor]:
@@ -69,6 +70,8 @@ class CartoonNet(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             heads = (self.head_foreground, self.head_background, self.head_masks)
             planes = F.pixel_shuffle(torch.cat([_in_float(head, x) for head in heads], 1), 2)
+        if not self.config.keeps_photo:
+            return planes[:, :6] + 0.5, planes[:, 6:]
         return COLOUR_GAIN * planes[:, :6] + torch.cat([photo, photo], 1).float(), planes[:, 6:]
 
 
