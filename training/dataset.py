@@ -4,7 +4,7 @@ A folder of prepared photos holds NAME.npz (training/prepare.py): photo, person 
 Every photo becomes a few variants (scale, roll, light, JPEG), each with its guide drawn at that scale, held in memory.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cartoon.portrait.guide import CHANNELS, Points, draw_guide, face_width
+from cartoon.portrait.guide import CHANNELS, draw_guide, face_width
 from cartoon.styles.layers import ALPHA
 
 FACES_PX = (70.0, 400.0)
@@ -133,9 +133,7 @@ class Crops:
 
     def batches(self, size: int) -> Iterator[Batch]:
         """Yield batches of `size` crops for ever."""
-        while True:
-            samples = [self._crop() for _ in range(size)]
-            yield Batch(*(tensor([sample[k] for sample in samples]) for k in range(3)))
+        return collate(self._crop, size)
 
     def _crop(self) -> tuple[NDArray[np.uint8], ...]:
         rng, side = self.rng, self.side
@@ -164,13 +162,14 @@ def blind(guide: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return guide
 
 
+def collate(crop: Callable[[], Sequence[NDArray[np.uint8]]], size: int) -> Iterator[Batch]:
+    """Batches of `size` crops for ever; a crop is photo, guide and target, (C, H, W) each."""
+    while True:
+        samples = [crop() for _ in range(size)]
+        yield Batch(*(tensor([sample[k] for sample in samples]) for k in range(3)))
+
+
 def tensor(crops: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
     """Crops, uint8 (C, H, W) each, as a batch: float32 (B, C, H, W), 0..1."""
     planes = torch.from_numpy(np.stack(crops))
     return planes.contiguous(memory_format=torch.channels_last).float().mul_(1 / 255)
-
-
-def load_points(folder: Path, name: str) -> Points:
-    """The landmarks of one prepared photo."""
-    with np.load(folder / f"{name}.npz") as file:
-        return np.asarray(file["landmarks"], np.float32)

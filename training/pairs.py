@@ -23,7 +23,7 @@ from cartoon.portrait.person import PersonMask
 from cartoon.portrait.pipeline import MATTE_EDGE
 from cartoon.portrait.scale import reduced, resize
 from cartoon.styles.weights import sha256_of
-from training.dataset import FACE_SHARE, Batch, blind, tensor
+from training.dataset import FACE_SHARE, Batch, blind, collate
 
 log = logging.getLogger("training.pairs")
 
@@ -146,9 +146,7 @@ class PairCrops:
 
     def batches(self, size: int) -> Iterator[Batch]:
         """Yield batches of `size` crops for ever; their target is the drawing with the person mask, (B, 4, H, W)."""
-        while True:
-            samples = [self._crop() for _ in range(size)]
-            yield Batch(*(tensor([sample[k] for sample in samples]) for k in range(3)))
+        return collate(self._crop, size)
 
     def _crop(self) -> tuple[NDArray[np.uint8], ...]:
         rng, side = self.rng, self.side

@@ -13,7 +13,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cartoon.portrait.guide import CHIN, EYES, FOREHEAD, LIPS_LOWER_OUTER, LIPS_UPPER_OUTER, OVAL, Points, face_width
+from cartoon.portrait.guide import (
+    CHIN,
+    EYES,
+    FOREHEAD,
+    LIPS_LOWER_OUTER,
+    LIPS_UPPER_OUTER,
+    OVAL,
+    Points,
+    face_width,
+    smoothstep,
+)
 
 Plane = NDArray[np.float32]
 
@@ -107,22 +117,29 @@ def _priors(size: tuple[int, int], p: Points) -> NDArray[np.float32]:
     u = ((x - centre[0]) * right[0] + (y - centre[1]) * right[1]) / half_width
     v = ((x - centre[0]) * down[0] + (y - centre[1]) * down[1]) / half_height
     oval = _distance(size, p[OVAL]) / half_width  # below zero inside
-    inside = _soft(-oval, -0.06, 0.06)
-    below, side = _soft(v, 0.75, 1.15), np.abs(u)
-    neck = below * (1 - _soft(side, 0.55, 0.95)) * (1 - _soft(v, 1.7, 2.6))
-    ears = _soft(0.25 - oval, 0, 0.2) * _soft(v, -0.45, -0.1) * (1 - _soft(v, 0.3, 0.6)) * (1 - inside)
+    inside = smoothstep(-oval, -0.06, 0.06)
+    below, side = smoothstep(v, 0.75, 1.15), np.abs(u)
+    neck = below * (1 - smoothstep(side, 0.55, 0.95)) * (1 - smoothstep(v, 1.7, 2.6))
+    ears = smoothstep(0.25 - oval, 0, 0.2) * smoothstep(v, -0.45, -0.1) * (1 - smoothstep(v, 0.3, 0.6)) * (1 - inside)
     # hair: a band around the top and the sides, thinning out; long hair down to the shoulders
-    band = (1 - inside) * (1 - _soft(oval, 0.75, 1.3)) * (1 - _soft(v, 0.15, 0.75))
-    long = (1 - _soft(np.abs(side - 1.25), 0.3, 0.9)) * (1 - _soft(v, 1.6, 3.0)) * _soft(v, -0.2, 0.6) * (1 - inside)
-    hairline = inside * (1 - _soft(v, -1.02, -0.7))
-    temples = inside * _soft(side, 0.75, 0.98) * (1 - _soft(v, -0.3, 0.2))
-    lips = _soft(_distance(size, np.vstack([p[LIPS_UPPER_OUTER], p[LIPS_LOWER_OUTER][::-1]])), 0, 0.05 * half_width)
+    band = (1 - inside) * (1 - smoothstep(oval, 0.75, 1.3)) * (1 - smoothstep(v, 0.15, 0.75))
+    long = (
+        (1 - smoothstep(np.abs(side - 1.25), 0.3, 0.9))
+        * (1 - smoothstep(v, 1.6, 3.0))
+        * smoothstep(v, -0.2, 0.6)
+        * (1 - inside)
+    )
+    hairline = inside * (1 - smoothstep(v, -1.02, -0.7))
+    temples = inside * smoothstep(side, 0.75, 0.98) * (1 - smoothstep(v, -0.3, 0.2))
+    lips = smoothstep(
+        _distance(size, np.vstack([p[LIPS_UPPER_OUTER], p[LIPS_LOWER_OUTER][::-1]])), 0, 0.05 * half_width
+    )
     nose = float(((p[2] - centre) * down).sum() / half_height)
-    beard = inside * _soft(v, nose + 0.02, nose + 0.12) * lips
+    beard = inside * smoothstep(v, nose + 0.02, nose + 0.12) * lips
     brows = np.zeros_like(u)
     for eye in EYES:
         outline = np.vstack([p[eye[5]], p[eye[6]][::-1]])
-        brows = np.maximum(brows, _soft(-_distance(size, outline), -0.05 * half_width, 0.02 * half_width))
+        brows = np.maximum(brows, smoothstep(-_distance(size, outline), -0.05 * half_width, 0.02 * half_width))
     skin = (
         0.03
         + 0.95 * inside * (1 - 0.5 * hairline) * (1 - 0.25 * beard)
@@ -132,7 +149,7 @@ def _priors(size: tuple[int, int], p: Points) -> NDArray[np.float32]:
         + 0.10 * band
     )
     hair = 0.006 + 0.75 * band + 0.26 * long + 0.3 * hairline + 0.2 * temples + 0.2 * beard + 0.55 * brows
-    clothes = 0.01 + 0.10 * below + 1.2 * below * _soft(side + 0.55 * (v - 1.2), 0.2, 1.0) + 0.05 * long
+    clothes = 0.01 + 0.10 * below + 1.2 * below * smoothstep(side + 0.55 * (v - 1.2), 0.2, 1.0) + 0.05 * long
     stacked = np.stack([skin, hair, clothes]).astype(np.float32)
     return np.asarray(stacked / stacked.sum(0), np.float32)
 
@@ -174,10 +191,5 @@ def _calm(belief: Plane) -> Plane:
     return np.asarray(cv2.GaussianBlur(cv2.medianBlur(belief, 5), (0, 0), 0.8), np.float32)
 
 
-def _soft(x: Plane, low: float, high: float) -> Plane:
-    t = np.clip((x - low) / (high - low), 0, 1)
-    return np.asarray(t * t * (3 - 2 * t), np.float32)
-
-
 def _steep(x: Plane) -> Plane:
-    return _soft(x, 0.15, 0.85)
+    return smoothstep(x, 0.15, 0.85)

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cartoon.portrait.guide import Points, face_width
+from cartoon.portrait.guide import Points, face_width, smoothstep
 from cartoon.styles.layers import PLANES
 from training import flow
 from training.regions import segment
@@ -53,8 +53,8 @@ def _layers(pixels: NDArray[np.uint8], alpha: flow.Array, points: Points) -> NDA
     background = _go_on(_rgb(flat), 1 - alpha)
     direction = flow.tangents(gentle)
     fine, bold = (flow.lines(gentle[..., 0], direction, sigma, along) for sigma, along in ((1.25, 6.0), (2.0, 8.0)))
-    line = _long_only(_step(fine, 0.35, 1.1), round(0.09 * fw))
-    ink = _long_only(np.maximum(_step(fine, 0.45, 0.9), _step(bold, 0.75, 1.4)), round(0.10 * fw))
+    line = _long_only(smoothstep(fine, 0.35, 1.1), round(0.09 * fw))
+    ink = _long_only(np.maximum(smoothstep(fine, 0.45, 0.9), smoothstep(bold, 0.75, 1.4)), round(0.10 * fw))
     planes = [
         *np.moveaxis(foreground, 2, 0),
         *np.moveaxis(background, 2, 0),
@@ -86,7 +86,7 @@ def _go_on(picture: flow.Array, mask: flow.Array) -> flow.Array:
 
     Pull and push over a pyramid (Gortler et al., "The Lumigraph", 1996), with the mask's sure core only.
     """
-    weight = _step(mask, 0.6, 0.98)[..., None]
+    weight = smoothstep(mask, 0.6, 0.98)[..., None]
     levels = [(picture * weight, weight)]
     while min(levels[-1][0].shape[:2]) > 4:
         levels.append(tuple(cv2.pyrDown(x).reshape(*((s + 1) // 2 for s in x.shape[:2]), -1) for x in levels[-1]))
@@ -111,8 +111,3 @@ def _long_only(line: flow.Array, length: int) -> flow.Array:
 
 def _rgb(lab: flow.Array) -> flow.Array:
     return np.asarray(np.clip(cv2.cvtColor(lab, cv2.COLOR_Lab2RGB), 0, 1), np.float32)
-
-
-def _step(x: flow.Array, low: float, high: float) -> flow.Array:
-    t = np.clip((x - low) / (high - low), 0, 1)
-    return np.asarray(t * t * (3 - 2 * t), np.float32)
