@@ -28,8 +28,9 @@ from training.run import Run, Window
 
 log = logging.getLogger("training.own_style")
 
-COLOUR_HEADS = ("head_foreground", "head_background")
-LEARNED = ("decode", "fuse", "last", "head")
+FRESH = ("head_foreground", "head_background", "look")
+"""The parts that the shipped network does not have or has for something else."""
+LEARNED = ("decode", "fuse", "last", "head", "look")
 """The parts that are trained. With all of them, at a rate that gets anywhere, the gradients tore the network apart."""
 HELD_OUT_FROM = 12
 """With so many pairs some are kept apart, to tell at the end how the style draws what it has not seen."""
@@ -87,7 +88,7 @@ def teach(plan: OwnStyle) -> list[Score]:
     # What the network sees stays; how it draws is learned anew, since a drawing may be far from the photo.
     config = replace(weights.config, keeps_photo=False)
     torch.manual_seed(window.seed)
-    fresh = {name: value for name, value in CartoonNet(config).state_dict().items() if name.startswith(COLOUR_HEADS)}
+    fresh = {name: value for name, value in CartoonNet(config).state_dict().items() if name.startswith(FRESH)}
     facts = {"card": json.dumps(asdict(card))}
     run = Run(window, drawing_losses, weights.state | fresh, config, facts, LEARNED)
     crops = PairCrops([pairs[name] for name in learned], np.random.default_rng([window.seed, run.step]))

@@ -53,17 +53,20 @@ def segment(lab: NDArray[np.float32], person: Plane, landmarks: Points) -> Regio
     size = (round(width / small), round(height / small))
     features = _features(cv2.resize(lab, size, interpolation=cv2.INTER_AREA), fw / small)
     inside = np.clip(cv2.resize(person, size, interpolation=cv2.INTER_AREA), 0, 1)
-    prior = _priors(size, landmarks / np.float32(small)) * inside
+    points = landmarks / np.float32(small)
+    prior = _priors(size, points) * inside
     prior = np.concatenate([prior, (1 - inside)[None]])
     prior /= prior.sum(0) + 1e-6
     chroma = np.hypot(features[..., 1] * 4, features[..., 2] * 5)
-    coloured = chroma > 0.55 * np.median(chroma[prior[0] > 0.75])
-    prior[0][(prior[0] <= 0.75) & ~coloured] *= 0.15
+    # The face alone: a neck is as usual below it, but so is the white collar around it.
+    face = (prior[0] > 0.75) & (_distance(size, points[OVAL]) < 0)
+    coloured = chroma > (0.55 * np.median(chroma[face]) if face.any() else 0.0)
+    prior[0][~face & ~coloured] *= 0.15
     prior /= prior.sum(0) + 1e-6
     belief = prior
     for turn in range(ROUNDS):
         seeds = (prior if turn == 0 else belief)[:3].copy()
-        seeds[0] *= (prior[0] > 0.75) | coloured  # what is paler than half the face's colour is a collar, no neck
+        seeds[0] *= face | coloured  # what is paler than half the face's colour is a collar, no neck
         sure = 0.8 if turn == 0 else 0.7
         skin = _log_likelihood(features, seeds[0], sure)
         # A forehead or a bald head in the hair's usual place must not teach the hair's colours.

@@ -73,7 +73,7 @@ class Studio:
     def __init__(self, net: StyleNet, cards: Sequence[StyleCard], prepared: Path | None, out: Path) -> None:
         self.net, self.cards, self.out = net, tuple(cards), out
         self.known = Remembered()
-        self.toon = Cartoonizer(net, Register(shipped=self.cards), self.known, self.known.matte)
+        self.toon = Cartoonizer([net], Register(shipped=self.cards), self.known, self.known.matte)
         self._prepared = prepared
         self._pairs: dict[tuple[str, str], Pair] = {}
         self._stacks: dict[tuple[str, float], tuple[Stack, Stack]] = {}

@@ -7,13 +7,14 @@ attention looks beyond its receptive field. The colours are what it changes of t
 away, and a colour that training never showed comes out as it went in.
 """
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cartoon.styles.header import HEAD_WIDTH, SHIPPED_CONFIG, NetConfig
+from cartoon.styles.header import HEAD_WIDTH, MULTIPLE, SHIPPED_CONFIG, NetConfig
 from cartoon.styles.layers import PLANES
 
 COLOUR_GAIN = 0.1
@@ -24,7 +25,8 @@ _MASKS = len(PLANES) - 6
 class CartoonNet(nn.Module):
     """Takes a batch of photos apart.
 
-    forward(photo, guide): photo (B, 3, H, W) sRGB 0..1; guide (B, G, H, W) 0..1. H and W are multiples of 16.
+    forward(photo, guide, sizes): photo (B, 3, H, W) sRGB 0..1; guide (B, G, H, W) 0..1. H and W are multiples of 16.
+    sizes: (height, width) of each picture in the upper left corner, multiples of 16 too; None: no padding anywhere.
     Returns colours (B, 6, H, W), nominally 0..1 but not clamped, and the logits of the masks and contours (B, 5, H, W),
     both float32; `stack` joins them.
     """
@@ -42,6 +44,8 @@ class CartoonNet(nn.Module):
         self.gate = nn.ModuleList(AttentionGate(a) for a in w[:-1])
         self.fuse = nn.ModuleList(nn.Conv2d(2 * a, a, 1) for a in w[:-1])
         self.decode = nn.ModuleList(_stage(x, n) for x, n in zip(w[:-1], config.depths[:-1], strict=True))
+        # Without the photo under the colours the features would have to carry it, and were not taught to.
+        self.look = None if config.keeps_photo else _look(w[0])
         self.last = PixelNorm(w[0])
         self.head_foreground = nn.Conv2d(w[0], 4 * 3, 3, padding=1)
         self.head_background = nn.Conv2d(w[0], 4 * 3, 3, padding=1)
@@ -51,7 +55,9 @@ class CartoonNet(nn.Module):
                 head.weight.mul_(0.0 if config.keeps_photo else 0.3)
             nn.init.zeros_(head.bias)  # type: ignore[arg-type]
 
-    def forward(self, photo: Tensor, guide: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, photo: Tensor, guide: Tensor, sizes: Sequence[tuple[int, int]] | None = None
+    ) -> tuple[Tensor, Tensor]:
         x = torch.cat([photo, guide], 1) - 0.5
         x = self.stem(F.pixel_unshuffle(x, 2))  # (B, w0, H/2, W/2)
         skips: list[Tensor] = []
@@ -60,11 +66,16 @@ class CartoonNet(nn.Module):
             if level < len(self.down):
                 skips.append(x)
                 x = self.down[level](x)
-        x = self.middle(self.attend(x))  # (B, w3, H/16, W/16)
+        x = self.middle(
+            self.attend(x, sizes and [(h // MULTIPLE, w // MULTIPLE) for h, w in sizes])
+        )  # (B, w3, H/16, W/16)
         for level in reversed(range(len(self.decode))):
             x = F.interpolate(self.up[level](x), scale_factor=2.0, mode="nearest")
             skip = self.gate[level](skips[level], x)
-            x = self.decode[level](self.fuse[level](torch.cat([x, skip], 1)))
+            x = self.fuse[level](torch.cat([x, skip], 1))
+            if level == 0 and self.look is not None:
+                x = x + self.look(F.pixel_unshuffle(photo - 0.5, 2))
+            x = self.decode[level](x)
         # The last convolutions run in float32: in bfloat16 their rounding alone would be 1/255.
         x = self.last(x).float()
         with torch.autocast(x.device.type, enabled=False):
@@ -108,10 +119,10 @@ class PooledAttention(nn.Module):
         self.out = nn.Conv2d(width, width, 1)
         nn.init.zeros_(self.out.weight)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x: (B, C, h, w) -> x plus what attention found, same shape."""
+    def forward(self, x: Tensor, sizes: Sequence[tuple[int, int]] | None = None) -> Tensor:
+        """x: (B, C, h, w) -> x plus what attention found within `sizes`, (height, width) each; same shape."""
         b, c, h, w = x.shape
-        cells = F.adaptive_avg_pool2d(x, (min(h, self.pooled), min(w, self.pooled)))
+        cells, there = self._cells(x, sizes)
         key, value = self.key_value(cells).flatten(2).chunk(2, 1)  # (B, C, cells)
         query = self.query(x).flatten(2)  # (B, C, h*w)
         split = (b, self.heads, c // self.heads, -1)
@@ -121,9 +132,27 @@ class PooledAttention(nn.Module):
             weight = torch.softmax((q @ k.transpose(2, 3)).float() / q.shape[-1] ** 0.5, -1)
             found = weight.to(v.dtype) @ v  # (B, heads, h*w, C/heads)
         else:
-            found = F.scaled_dot_product_attention(q, k, v)
+            found = F.scaled_dot_product_attention(q, k, v, attn_mask=there)
         attended: Tensor = x + self.out(found.transpose(2, 3).reshape(b, c, h, w))
         return attended
+
+    def _cells(self, x: Tensor, sizes: Sequence[tuple[int, int]] | None) -> tuple[Tensor, Tensor | None]:
+        """What is looked at, (B, C, rows, columns), and a mask (B, 1, 1, cells) of what is there; None: all is."""
+        if sizes is None:
+            return F.adaptive_avg_pool2d(x, (min(x.shape[2], self.pooled), min(x.shape[3], self.pooled))), None
+        pooled = [
+            F.adaptive_avg_pool2d(one[..., :h, :w], (min(h, self.pooled), min(w, self.pooled)))
+            for one, (h, w) in zip((x[i : i + 1] for i in range(len(x))), sizes, strict=True)
+        ]
+        if len({one.shape for one in pooled}) == 1:
+            return torch.cat(pooled), None
+        flat = [one.flatten(2) for one in pooled]
+        most = max(one.shape[2] for one in flat)
+        cells = torch.cat([F.pad(one, (0, most - one.shape[2])) for one in flat])
+        there = (
+            torch.arange(most, device=x.device) < torch.tensor([one.shape[2] for one in flat], device=x.device)[:, None]
+        )
+        return cells[:, :, None], there[:, None, None]
 
 
 class PixelNorm(nn.Module):
@@ -159,6 +188,10 @@ class _Block(nn.Module):
 
 def _stage(width: int, depth: int) -> nn.Sequential:
     return nn.Sequential(*(_Block(width) for _ in range(depth)))
+
+
+def _look(width: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(12, 2 * width, 3, padding=1), nn.SiLU(), nn.Conv2d(2 * width, width, 3, padding=1))
 
 
 def _in_float(layer: nn.Conv2d, x: Tensor) -> Tensor:
