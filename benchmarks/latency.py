@@ -8,20 +8,12 @@ import statistics
 from pathlib import Path
 from typing import Final
 
-import torch
-
-from benchmarks.machine import processor
+from benchmarks.machine import machine
 from cartoon.image import Photo, read
 from cartoon.portrait.pipeline import Cartoonizer, result_shape
 from cartoon.portrait.scale import resize
 
 EXAMPLE: Final = Path(__file__).resolve().parents[1] / "assets" / "examples" / "021902.jpg"
-
-
-def machine(toon: Cartoonizer) -> str:
-    """What the figures were taken on."""
-    name = torch.cuda.get_device_name() if toon.device.startswith("cuda") else processor()
-    return f"{name}, {torch.get_num_threads()} threads, {toon.device} {toon.precision}, torch {torch.__version__}"
 
 
 def main() -> None:

@@ -26,8 +26,8 @@ from cartoon.errors import (
 from cartoon.request import Drawing, Studio, clean_name, draw, options_from
 from cartoon.settings import Settings
 
-AT_ONCE: Final = 2
-"""Requests inside the pipeline at once: one decodes or encodes while another draws."""
+MORE_AT_ONCE: Final = 1
+"""Requests beyond those that are drawn at the same time: one decodes or encodes meanwhile."""
 ENVELOPE_BYTES: Final = 64 * 1024
 """What a multipart form may hold beside the picture."""
 DRAIN_FACTOR: Final = 4
@@ -60,12 +60,12 @@ class Upload:
 
 
 class Queue:
-    """Lets AT_ONCE requests draw and `waiting` more wait; turns further ones away at once."""
+    """Lets `at_once` requests draw and `waiting` more wait, in order of arrival; turns further ones away at once."""
 
-    def __init__(self, waiting: int) -> None:
-        self._places = AT_ONCE + waiting
+    def __init__(self, at_once: int, waiting: int) -> None:
+        self._places = at_once + waiting
         self._taken = 0
-        self._pipeline = anyio.CapacityLimiter(AT_ONCE)
+        self._pipeline = anyio.CapacityLimiter(at_once)
 
     async def draw(self, request: Request, artist: Studio, upload: Upload, max_pixels: int) -> Drawing | None:
         """The drawing, made in a worker thread; None when the client left while it waited. Raises QueueFullError."""
@@ -86,7 +86,7 @@ class Queue:
 
 def install(app: FastAPI, artist: Studio, settings: Settings) -> None:
     """Adds the REST routes and their JSON errors to `app`; must come before a mount at "/" that would shadow them."""
-    queue = Queue(settings.max_queue)
+    queue = Queue(artist.at_once + MORE_AT_ONCE, settings.max_queue)
     router = APIRouter()
 
     @router.post("/api/v1/cartoonize")

@@ -158,7 +158,7 @@ def _one_photo(does: Actions) -> OptionFields:
         [slider, download, status],
         preprocess=False,
         concurrency_id="drawing",
-        concurrency_limit=1,
+        concurrency_limit=does.artist.at_once,
         api_visibility="private",
     )
     return options
@@ -230,7 +230,7 @@ def _endpoints(does: Actions) -> None:
         [drawn, status],
         preprocess=False,
         concurrency_id="drawing",
-        concurrency_limit=1,
+        concurrency_limit=does.artist.at_once,
         api_name="cartoonize",
     )
     many.click(

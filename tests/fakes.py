@@ -30,6 +30,7 @@ class FakeArtist:
     device = "cpu"
     precision = "fp32"
     model = "fake"
+    at_once = 1
 
     def __init__(self, styles_dir: Path | None = None) -> None:
         self.seen: list[str] = []
@@ -40,7 +41,7 @@ class FakeArtist:
         """Cards like the shipped ones and those in `styles_dir`, as with the real one."""
         return self._register.cards()
 
-    def draw(self, photo: Photo, options: Options) -> Cartoon:
+    def draw(self, photo: Photo, options: Options, *, urgent: bool = True) -> Cartoon:
         """The inverted photo, a share of `strength` of the way; alpha is carried along."""
         self.seen.append(photo.name)
         pixels = nearest(photo.pixels, options.size)
@@ -64,10 +65,10 @@ class TroubledArtist(FakeArtist):
         super().__init__()
         self._trouble = trouble
 
-    def draw(self, photo: Photo, options: Options) -> Cartoon:
+    def draw(self, photo: Photo, options: Options, *, urgent: bool = True) -> Cartoon:
         """As FakeArtist, unless trouble comes first."""
         self._trouble(photo.name)
-        return super().draw(photo, options)
+        return super().draw(photo, options, urgent=urgent)
 
 
 def load_fake(settings: Settings) -> FakeArtist:

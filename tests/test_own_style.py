@@ -61,7 +61,7 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> StyleCard:
 @pytest.fixture
 def toon(shipped: StyleCard, folder: Path) -> Cartoonizer:
     net = StyleNet(shipped.path, shipped.sha256, "cpu", "fp32")
-    return Cartoonizer(net, Register(folder, (shipped,)), NoFaces(), half)
+    return Cartoonizer([net], Register(folder, (shipped,)), NoFaces(), half)
 
 
 def test_a_style_is_drawn_with_by_name_and_by_path_without_a_restart(toon: Cartoonizer, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Draw many photos: one Attempt per item, in order, with the next photos decoded while one is drawn."""
+"""Draw many photos: one Attempt per item, in order, with as many under way as the artist takes and the next decoded."""
 
 import logging
 import time
@@ -18,14 +18,19 @@ from cartoon.settings import Options
 log = logging.getLogger(__name__)
 
 LOOK_AHEAD: Final = 2
-"""Photos decoded ahead of the one being drawn: enough to hide decoding, few enough for memory (300 MB each at most)."""
+"""Photos decoded ahead of those being drawn: enough to hide decoding, few enough for memory (300 MB each at most)."""
 
 
 class Artist(Protocol):
     """What the runner needs of a Cartoonizer."""
 
-    def draw(self, photo: Photo, options: Options) -> Cartoon:
-        """Draw one photo; raises CartoonError."""
+    @property
+    def at_once(self) -> int:
+        """How many photos it works on at the same time."""
+        ...
+
+    def draw(self, photo: Photo, options: Options, *, urgent: bool = True) -> Cartoon:
+        """Draw one photo, before those of batches if it is urgent; raises CartoonError."""
         ...
 
 
@@ -42,22 +47,30 @@ def run(
     """Yield what became of each item, in order; one photo's failure is its Attempt's `.error` and the rest goes on.
 
     Each result is written atomically, so a file under `out` is always whole. An existing result is skipped unless
-    `overwrite`. Once `cancelled()` is true no further item is started and the generator ends.
+    `overwrite`. Once `cancelled()` is true no further item is started; the generator ends with those under way.
     Raises OptionsError, before anything is drawn, when a result would replace an input.
     """
     waiting = deque(zip(items, output_paths(items, options, out), strict=True))
     ahead: deque[_Task] = deque()
-    pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="decode")
+    drawing: deque[Future[Attempt]] = deque()
+    decoders = ThreadPoolExecutor(max_workers=1, thread_name_prefix="decode")
+    artists = ThreadPoolExecutor(max_workers=artist.at_once, thread_name_prefix="draw")
     try:
-        while (waiting or ahead) and not cancelled():
-            while waiting and len(ahead) <= LOOK_AHEAD:
-                item, output = waiting.popleft()
-                settled = _settle(item, output, overwrite)
-                ahead.append(_Task(item, output, settled or pool.submit(_decode, item, max_pixels)))
-            yield _finish(ahead.popleft(), options, artist)
+        while waiting or ahead or drawing:
+            if not cancelled():
+                while waiting and len(ahead) <= LOOK_AHEAD:
+                    item, output = waiting.popleft()
+                    settled = _settle(item, output, overwrite)
+                    ahead.append(_Task(item, output, settled or decoders.submit(_decode, item, max_pixels)))
+                while ahead and len(drawing) < artist.at_once:
+                    drawing.append(artists.submit(_finish, ahead.popleft(), options, artist))
+            elif not drawing:
+                return
+            yield drawing.popleft().result()
     finally:
-        # After Ctrl-C or an abandoned generator at most one decode is under way, and it only reads.
-        pool.shutdown(wait=True, cancel_futures=True)
+        # After Ctrl-C or an abandoned generator what is under way ends; a decode only reads, a result is written whole.
+        decoders.shutdown(wait=True, cancel_futures=True)
+        artists.shutdown(wait=True, cancel_futures=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +116,7 @@ def _finish(task: _Task, options: Options, artist: Artist) -> Attempt:
     if decoded.photo is None:
         return Attempt(task.item, error=decoded.error, seconds=decoded.seconds)
     try:
-        cartoon = artist.draw(decoded.photo, options)
+        cartoon = artist.draw(decoded.photo, options, urgent=False)
         written = cast(OutputFormat, task.output.suffix.removeprefix("."))  # output_paths has chosen it
         data = encode(cartoon.pixels, cartoon.alpha, written, options.quality)
         task.output.parent.mkdir(parents=True, exist_ok=True)

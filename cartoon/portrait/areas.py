@@ -15,6 +15,9 @@ from cartoon.portrait.tones import FaceTones
 NO_FACE_WIDTH: Final = 0.25
 """Stands for a face's width where none was found: this share of the picture's shorter side."""
 
+RIM: Final = 8
+RASTER: Final = 64
+
 
 class Window:
     """The part of a stack around one face: an index into (B, C, H, W), and its pixels' coordinates in the whole."""
@@ -31,15 +34,35 @@ class Window:
 
     def own(self, face: FaceTones) -> FaceTones:
         """The face in the window's coordinates."""
-        x, y = int(self.origin[0]), int(self.origin[1])
-        x0, y0, x1, y1 = face.beard.box
-        beard = replace(face.beard, box=(x0 - x, y0 - y, x1 - x, y1 - y))
-        return replace(face, landmarks=face.landmarks - self.origin.astype(np.float32), beard=beard)
+        return moved(face, int(self.origin[0]), int(self.origin[1]))
 
     def distance(self, face: FaceTones) -> Tensor:
         """From each pixel to a face's centre, in that face's widths."""
         cx, cy = face.landmarks[OVAL].mean(0).tolist()
         return torch.hypot(self.x - cx, self.y - cy) / face.width
+
+
+def moved(face: FaceTones, x: int, y: int) -> FaceTones:
+    """A face as seen from (x, y), px."""
+    x0, y0, x1, y1 = face.beard.box
+    beard = replace(face.beard, box=(x0 - x, y0 - y, x1 - x, y1 - y))
+    return replace(face, landmarks=face.landmarks - np.array([x, y], np.float32), beard=beard)
+
+
+def bounds(mask: Tensor) -> tuple[slice, slice] | None:
+    """Rows and columns that hold all of a mask (1, 1, H, W) and a rim around it; None for an empty one.
+
+    They start at multiples of RASTER: blurs on reduced pictures then fall on the same pixels as in the whole.
+    """
+    height, width = mask.shape[2:]
+    rows, columns = mask.amax((0, 1, 3)).nonzero(), mask.amax((0, 1, 2)).nonzero()
+    if not len(rows):
+        return None
+    (top, bottom), (left, right) = ((int(found[0]), int(found[-1])) for found in (rows, columns))
+    return (
+        slice((max(top - RIM, 0) // RASTER) * RASTER, min(bottom + 1 + RIM, height)),
+        slice((max(left - RIM, 0) // RASTER) * RASTER, min(right + 1 + RIM, width)),
+    )
 
 
 def grid(stack: Tensor) -> tuple[Tensor, Tensor]:

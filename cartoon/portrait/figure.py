@@ -4,13 +4,14 @@ Tones at percentiles of blurred lightness after Winnemöller, Olsen, Gooch, "Rea
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from cartoon.portrait.areas import Window, beards, feature_areas, grid, scale
+from cartoon.portrait.areas import Window, beards, bounds, feature_areas, grid, moved, scale
 from cartoon.portrait.tones import EQUALISE_SIGMA, EQUALISED, SMOOTH_SIGMA, FaceTones
 from cartoon.styles.layers import (
     ALPHA,
@@ -83,22 +84,26 @@ class Regions:
 
     def mix(self, cloth: Tensor, skin: SkinLook, hair: HairLook, hair_pale: float = 0.0) -> Tensor:
         """Clothes with hair and skin laid over them."""
-        mixed = over(cloth, self._hair(hair, hair_pale), self.hair)
-        if self.faces:
-            mixed = over(mixed, self._by_face(lambda part, bare, face: _paint_skin(part, bare, face, skin)), self.skin)
-        return mixed
+        mixed = self._laid(cloth, self.hair, lambda part: _paint_hair(part, hair, hair_pale))
+        return self._laid(mixed, self.skin, lambda part: _by_face(part, lambda p, face: _paint_skin(p, face, skin)))
 
     def darkness(self, cloth: Tensor) -> Tensor:
         """Graphite on each part, 0..1."""
-        y = luma(self.stack[:, FOREGROUND])
-        fw = scale(self.stack, self.faces)
-        mean, spread = _local(y, self.hair, fw)
-        strands = ((y - mean) / spread).clamp(-2.2, 2.2)
-        hair = ((1 - mean / 0.92).clamp(0.14, 0.80) - 0.16 * strands + 0.10 * self.beard).clamp(0.02, 0.92)
-        mixed = over(cloth, hair, self.hair)
-        if self.faces:
-            mixed = over(mixed, self._by_face(_shade_skin), self.skin)
-        return mixed
+        mixed = self._laid(cloth, self.hair, _shade_hair)
+        return self._laid(mixed, self.skin, lambda part: _by_face(part, _shade_skin))
+
+    def _laid(self, base: Tensor, mask: Tensor, painter: Callable[["_Part"], Tensor]) -> Tensor:
+        """What a painter makes of the part of the picture where the mask is, laid over `base` there, in place."""
+        found = bounds(mask)
+        if found is None:
+            return base
+        rows, columns = found
+        part = np.s_[:, :, rows, columns]
+        faces = tuple(moved(face, columns.start, rows.start) for face in self.faces)
+        width = scale(self.stack, self.faces)
+        painted = painter(_Part(self.stack[part], self.hair[part], self.bare[part], self.beard[part], faces, width))
+        base[part] = over(base[part], painted, mask[part])
+        return base
 
     def contours(self, line: Tensor, skin: float, hair: float) -> Tensor:
         """Lines as heavy as each part bears them; none under the drawn features, all of a spectacle's frame."""
@@ -106,47 +111,69 @@ class Regions:
         eyes = smoothstep(self.quiet, 0.55, 0.9)
         return line * torch.maximum(weight, self.rims * (1 - eyes))
 
-    def _by_face(self, painter: Callable[[Tensor, Tensor, FaceTones], Tensor]) -> Tensor:
-        """Paint all as the largest face asks, then the surroundings of each other face as that one does."""
-        order = sorted(self.faces, key=lambda face: -face.width)
-        result = painter(self.stack, self.bare, order[0])
-        for face in order[1:]:
-            window = Window(face, self.stack, reach=1.5)
-            own = window.distance(face)
-            near = 1 - smoothstep(own, 1.1, 1.45)
-            for other in order:
-                if other is not face:
-                    near = torch.minimum(near, smoothstep(window.distance(other) - own, -0.15, 0.15))
-            inside, part = result[window.part], window.part
-            result[part] = over(inside, painter(self.stack[part], self.bare[part], window.own(face)), near)
-        return result
 
-    def _hair(self, look: HairLook, pale: float) -> Tensor:
-        y, chroma = opponent(self.stack[:, FOREGROUND])
-        fw = scale(self.stack, self.faces)
-        y = masked_blur(y, self.hair, STRAND_SIGMA * fw)
-        mean, spread = _local(y, self.hair, fw)
-        z = (y - mean) / spread
-        ramp = (0.007 / spread).clamp(0.06, 0.5)
-        dark = look.shine * ((0.45 - mean) / 0.35).clamp(0, 1)
-        tone = torch.full_like(z, -1.55)
-        # strands as five tones around the local mean; dark hair shines
-        for cut, low, high, shine in (
-            (-1.0, -1.55, -0.7, 0.0),
-            (-0.25, -0.7, 0.1, 0.012),
-            (0.55, 0.1, 0.9, 0.03),
-            (1.35, 0.9, 1.75, 0.06),
-        ):
-            rise = smoothstep(z, cut - ramp, cut + ramp)
-            tone = tone + ((high - low) + shine * dark / spread) * rise
-        stepped = mean + look.contrast * spread * tone
-        painted = y + look.flat * (stepped - y) + look.lift + 0.05 * mean
-        painted = torch.minimum(torch.maximum(painted, y - 0.14), y + 0.11 + 0.03 * dark)
-        broad = masked_blur(chroma, self.hair, 0.05 * fw)
-        painted = painted * (1 - pale) + pale
-        # Skin shines through a beard in the photo; drawn, it has to differ from skin.
-        kept = look.chroma * (1 - BEARD_GREYER * self.beard)
-        return to_rgb(painted - BEARD_DARKER * self.beard, (0.6 * broad + 0.4 * chroma) * kept)
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """A rectangle of the picture: stack, masks of hair, bare skin and beards, faces; width: of the largest."""
+
+    stack: Tensor
+    hair: Tensor
+    bare: Tensor
+    beard: Tensor
+    faces: tuple[FaceTones, ...]
+    width: float
+
+
+def _by_face(part: _Part, painter: Callable[[_Part, FaceTones], Tensor]) -> Tensor:
+    """Paint all as the largest face asks, then the surroundings of each other face as that one does."""
+    order = sorted(part.faces, key=lambda face: -face.width)
+    result = painter(part, order[0])
+    for face in order[1:]:
+        window = Window(face, part.stack, reach=1.5)
+        own = window.distance(face)
+        near = 1 - smoothstep(own, 1.1, 1.45)
+        for other in order:
+            if other is not face:
+                near = torch.minimum(near, smoothstep(window.distance(other) - own, -0.15, 0.15))
+        at = window.part
+        inside = replace(part, stack=part.stack[at], hair=part.hair[at], bare=part.bare[at], beard=part.beard[at])
+        result[at] = over(result[at], painter(inside, window.own(face)), near)
+    return result
+
+
+def _paint_hair(part: _Part, look: HairLook, pale: float) -> Tensor:
+    y, chroma = opponent(part.stack[:, FOREGROUND])
+    y = masked_blur(y, part.hair, STRAND_SIGMA * part.width)
+    mean, spread = _local(y, part.hair, part.width)
+    z = (y - mean) / spread
+    ramp = (0.007 / spread).clamp(0.06, 0.5)
+    dark = look.shine * ((0.45 - mean) / 0.35).clamp(0, 1)
+    tone = torch.full_like(z, -1.55)
+    # strands as five tones around the local mean; dark hair shines
+    for cut, low, high, shine in (
+        (-1.0, -1.55, -0.7, 0.0),
+        (-0.25, -0.7, 0.1, 0.012),
+        (0.55, 0.1, 0.9, 0.03),
+        (1.35, 0.9, 1.75, 0.06),
+    ):
+        rise = smoothstep(z, cut - ramp, cut + ramp)
+        tone = tone + ((high - low) + shine * dark / spread) * rise
+    stepped = mean + look.contrast * spread * tone
+    painted = y + look.flat * (stepped - y) + look.lift + 0.05 * mean
+    painted = torch.minimum(torch.maximum(painted, y - 0.14), y + 0.11 + 0.03 * dark)
+    broad = masked_blur(chroma, part.hair, 0.05 * part.width)
+    painted = painted * (1 - pale) + pale
+    # Skin shines through a beard in the photo; drawn, it has to differ from skin.
+    kept = look.chroma * (1 - BEARD_GREYER * part.beard)
+    return to_rgb(painted - BEARD_DARKER * part.beard, (0.6 * broad + 0.4 * chroma) * kept)
+
+
+def _shade_hair(part: _Part) -> Tensor:
+    """Graphite on hair: its own grey, and strands."""
+    y = luma(part.stack[:, FOREGROUND])
+    mean, spread = _local(y, part.hair, part.width)
+    strands = ((y - mean) / spread).clamp(-2.2, 2.2)
+    return ((1 - mean / 0.92).clamp(0.14, 0.80) - 0.16 * strands + 0.10 * part.beard).clamp(0.02, 0.92)
 
 
 def _local(y: Tensor, hair: Tensor, fw: float) -> tuple[Tensor, Tensor]:
@@ -156,16 +183,16 @@ def _local(y: Tensor, hair: Tensor, fw: float) -> tuple[Tensor, Tensor]:
     return mean, spread.clamp(0.028, 0.16)
 
 
-def _levels(stack: Tensor, bare: Tensor, face: FaceTones) -> tuple[Tensor, Tensor]:
+def _levels(part: _Part, face: FaceTones) -> tuple[Tensor, Tensor]:
     """The skin's luma, smoothed to forms and with the light partly equalised; and its smooth chroma."""
-    y, chroma = opponent(stack[:, FOREGROUND])
-    smooth = masked_blur(torch.cat([y, chroma], 1), bare, SMOOTH_SIGMA * face.width)
-    wide = masked_blur(y, bare, EQUALISE_SIGMA * face.width)
+    y, chroma = opponent(part.stack[:, FOREGROUND])
+    smooth = masked_blur(torch.cat([y, chroma], 1), part.bare, SMOOTH_SIGMA * face.width)
+    wide = masked_blur(y, part.bare, EQUALISE_SIGMA * face.width)
     return smooth[:, :1] - EQUALISED * (wide - face.base), smooth[:, 1:]
 
 
-def _paint_skin(stack: Tensor, bare: Tensor, face: FaceTones, look: SkinLook) -> Tensor:
-    level, smooth = _levels(stack, bare, face)
+def _paint_skin(part: _Part, face: FaceTones, look: SkinLook) -> Tensor:
+    level, smooth = _levels(part, face)
     _, shade, bright = face.cuts
     middle = face.middle
     extra = max(0.0, middle - 0.58) * 0.28 * min(max((0.9 - middle) / 0.18, 0.0), 1.0)
@@ -173,7 +200,7 @@ def _paint_skin(stack: Tensor, bare: Tensor, face: FaceTones, look: SkinLook) ->
     depth = min(max(main / 0.62, 0.62), 1.0)  # dark skin needs smaller steps to look as soft
     tones = (main + look.shadow * look.deep * depth, main + look.shadow * depth, main, main + look.light)
     tone = steps(level, face.cuts, tones, look.ramp) + look.forms * (level - _middle(face)).clamp(-0.2, 0.1)
-    broad = masked_blur(smooth, bare, 0.10 * face.width)
+    broad = masked_blur(smooth, part.bare, 0.10 * face.width)
     red = face.chroma[0] + (broad[:, :1] - face.chroma[0]).clamp(-0.030, 0.045)
     blue = face.chroma[1] + (broad[:, 1:] - face.chroma[1]).clamp(-0.045, 0.045)
     blue = blue - 0.7 * (blue + 0.62 * red).clamp_min(0)  # cold light makes no one purple
@@ -184,7 +211,7 @@ def _paint_skin(stack: Tensor, bare: Tensor, face: FaceTones, look: SkinLook) ->
     blue = blue * (1 + 0.06 * shadow - 0.16 * pale * light)
     for cheek in (50, 280):
         cx, cy = (float(v) for v in face.landmarks[cheek])
-        spot = _spot(stack, face, cx, cy)
+        spot = _spot(part.stack, face, cx, cy)
         red, tone = red + look.blush * spot, tone - 0.3 * look.blush * spot
     return to_rgb(tone, torch.cat([red, blue], 1) * look.chroma)
 
@@ -194,9 +221,9 @@ def _middle(face: FaceTones) -> float:
     return 0.5 * (face.cuts[1] + face.cuts[2])
 
 
-def _shade_skin(stack: Tensor, bare: Tensor, face: FaceTones) -> Tensor:
+def _shade_skin(part: _Part, face: FaceTones) -> Tensor:
     """Graphite on skin: forms in soft steps, and a grey of its own for dark skin."""
-    level, _ = _levels(stack, bare, face)
+    level, _ = _levels(part, face)
     middle = _middle(face)
     stepped = steps(level, face.cuts, (-0.22, -0.115, 0.0, 0.05), 0.03)
     forms = 0.55 * (level - middle).clamp(-0.3, 0.12) + 0.75 * stepped

@@ -79,10 +79,11 @@ def _anime(stack: Tensor, faces: Sequence[FaceTones]) -> Painted:
     y = y + 0.55 * (terrace(y, 0.10, 0.12) - y)
     backdrop = to_rgb(y + 0.15 * (0.93 - y), vibrance(chroma, 0.4))
     line = regions.contours(stack[:, LINE : LINE + 1], skin=0.30, hair=0.75)
-    person = over(person, _darker(fg, 0.30), 0.9 * line)
+    dark = _darker(fg, 0.30)
+    person = over(person, dark, 0.9 * line)
     backdrop = over(backdrop, _darker(bg, 0.42), 0.5 * stack[:, LINE : LINE + 1])
     edge = _outline(stack, 0.004 * fw)
-    return Painted(over(person, _darker(fg, 0.30), 0.55 * edge), backdrop, _cover(stack, 0.55 * edge), fw)
+    return Painted(over(person, dark, 0.55 * edge), backdrop, _cover(stack, 0.55 * edge), fw)
 
 
 def _comic(stack: Tensor, faces: Sequence[FaceTones]) -> Painted:

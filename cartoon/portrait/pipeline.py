@@ -5,9 +5,10 @@ decode (door) -> detect -> warp, guide, a crop per small or huge face -> network
 """
 
 import logging
-import threading
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,14 +20,17 @@ from cartoon.errors import UnreadableError
 from cartoon.image import Alpha, Cartoon, Face, Photo, Pixels
 from cartoon.portrait import compose
 from cartoon.portrait.align import Crop, align, warp
+from cartoon.portrait.batching import Batcher
 from cartoon.portrait.faces import Detector, MediaPipeDetector
 from cartoon.portrait.finish import seed_of
 from cartoon.portrait.guide import Plane, Points, draw_guide, face_width, smoothstep
 from cartoon.portrait.person import PersonMask
 from cartoon.portrait.render import Asked, render
+from cartoon.portrait.room import Room, free_on
 from cartoon.portrait.scale import resize
+from cartoon.portrait.turns import Gate, Ticket
 from cartoon.settings import STYLES_DIR, Options, Size
-from cartoon.styles.network import Canvas, Drawn, StyleNet
+from cartoon.styles.network import Canvas, Drawn, StyleNet, devices
 from cartoon.styles.registry import Register, StyleCard
 from cartoon.styles.resident import Residents
 
@@ -37,8 +41,10 @@ LARGEST_DRAWN: Final = 2048
 HOME_SIZE: Final = 640
 """Long side, px, of the portraits the network learned from. A smaller photo is enlarged to it first: lines come out
 crisper than when the drawing is enlarged."""
-CUDA_PHOTOS: Final = 8
-"""Photos prepared together on a GPU, so that those of one size share a pass; a CPU takes them one by one."""
+CPU_AT_ONCE: Final = 3
+"""Photos drawn at the same time on a CPU: one is prepared while the network has another and a third is finished."""
+CUDA_AT_ONCE: Final = 24
+"""On each GPU: enough to fill its passes while others are prepared and finished."""
 
 FACES_KNOWN: Final = (84.0, 400.0)
 """Widths, px, of the faces that the network draws well in the whole picture; others get a crop of their own, scaled."""
@@ -49,31 +55,36 @@ Matte = Callable[[Pixels, Sequence[Face]], Plane]
 
 
 class Cartoonizer:
-    """Draws photos; loaded once per process, safe to call from several threads (they take turns).
+    """Draws photos; loaded once per process, safe to call from several threads, which share the network's passes.
 
     A style is named by its id or by the path of a style file; one of the user's own is loaded when it is first used.
+    nets: the shipped styles on each device.
     """
 
-    def __init__(self, net: StyleNet, register: Register, detector: Detector, matte: Matte) -> None:
-        shipped = register.shipped[0]
-        self.device, self.precision = str(net.device), net.precision
+    def __init__(self, nets: Sequence[StyleNet], register: Register, detector: Detector, matte: Matte) -> None:
+        first, shipped = nets[0], register.shipped[0]
+        self.device, self.precision = ", ".join(str(net.device) for net in nets), first.precision
         self.model = shipped.file.removesuffix(".safetensors")
-        self._register, self._nets = register, Residents(net, shipped)
-        self._detector, self._matte = detector, matte
-        self._together = 1 if net.device.type == "cpu" else CUDA_PHOTOS
-        self._turn = threading.Lock()
+        self._register, self._detector, self._matte = register, detector, matte
+        room = Room(first.device.type, first.precision, free_on(first.device))
+        self.batcher = Batcher([Residents(net, shipped) for net in nets], room)
+        alone = first.device.type == "cpu"
+        self.at_once: int = CPU_AT_ONCE if alone else CUDA_AT_ONCE * len(nets)
+        places = 1 if alone else os.cpu_count() or 1
+        self._preparing, self._finishing = Gate(places), Gate(places)
+        self._pools = [ThreadPoolExecutor(self.at_once, thread_name_prefix=name) for name in ("urgent", "later")]
 
     @classmethod
     def load(cls, device: str = "auto", precision: str = "auto", styles_dir: Path | None = STYLES_DIR) -> "Cartoonizer":
-        """Load the shipped styles onto a device: "auto", "cpu", "cuda" or "cuda:N".
+        """Load the shipped styles: onto "cpu" or "cuda:N", every GPU there is for "cuda", "auto" for those or the CPU.
 
         styles_dir: the folder of the user's own styles; it may be missing.
         Raises OptionsError for a device that is not there, StyleError for damaged weights.
         """
         register = Register(styles_dir)
         shipped = register.shipped[0]
-        net = StyleNet(shipped.path, shipped.sha256, device, precision)
-        toon = cls(net, register, MediaPipeDetector(), PersonMask().matte)
+        nets = [StyleNet(shipped.path, shipped.sha256, name, precision) for name in devices(device)]
+        toon = cls(nets, register, MediaPipeDetector(), PersonMask().matte)
         log.info("device %s, precision %s, model %s", toon.device, toon.precision, toon.model)
         return toon
 
@@ -99,9 +110,34 @@ class Cartoonizer:
         options = Options(style, strength, size, exaggeration, background)
         return self.draw(as_photo(photo), options)
 
-    def draw(self, photo: Photo, options: Options) -> Cartoon:
-        """Draw one photo as the options ask."""
-        return self.draw_all([photo], options)[0]
+    def draw(self, photo: Photo, options: Options, *, urgent: bool = True) -> Cartoon:
+        """Draw one photo as the options ask, when its turn comes; one that is not urgent lets those go first."""
+        ticket = Ticket(later=not urgent)
+        card = self._register.find(options.style)
+        options = replace(options, style=card.id)  # also where a path was given
+        with self._preparing.turn(ticket):
+            sketch = self._prepare(photo, options, card)
+        with sketch.timed("network"):
+            sketch.drawn = self.batcher.draw(card, sketch.canvases, ticket)
+            sketch.canvases = []
+        with self._finishing.turn(ticket):
+            return _finish(sketch, options, card)
+
+    def submit(self, photo: Photo, options: Options, *, urgent: bool = True) -> "Future[Cartoon]":
+        """As draw, in a thread of this Cartoonizer's; `at_once` are under way at a time, the rest may be cancelled."""
+        return self._pools[0 if urgent else 1].submit(self.draw, photo, options, urgent=urgent)
+
+    def canvases(self, photo: Photo, options: Options) -> list[Canvas]:
+        """What the network gets of a photo: the whole of it, then a crop for each face too small or too large."""
+        return self._prepare(photo, options, self._register.find(options.style)).canvases
+
+    def close(self) -> None:
+        """Finish what is under way; what waits is cancelled or gets a ResourceError."""
+        for pool in self._pools:
+            pool.shutdown(wait=False, cancel_futures=True)
+        self.batcher.close()
+        for pool in self._pools:
+            pool.shutdown()
 
     def batch(
         self,
@@ -119,16 +155,12 @@ class Cartoonizer:
 
     def draw_all(self, photos: Sequence[Photo], options: Options) -> list[Cartoon]:
         """Draw many photos as the options ask; those of one size share the network's passes."""
-        card = self._register.find(options.style)
-        options = replace(options, style=card.id)  # also where a path was given
-        drawn: list[Cartoon] = []
-        with self._turn:
-            net = self._nets.of(card)
-            for start in range(0, len(photos), self._together):
-                sketches = [self._prepare(photo, options, card) for photo in photos[start : start + self._together]]
-                _paint(sketches, net)
-                drawn += [_finish(sketch, options, card) for sketch in sketches]
-        return drawn
+        futures = [self.submit(photo, options, urgent=False) for photo in photos]
+        try:
+            return [future.result() for future in futures]
+        finally:
+            for future in futures:
+                future.cancel()
 
     def _prepare(self, photo: Photo, options: Options, card: StyleCard) -> "_Sketch":
         """Everything before the network: faces, the warp, the guide, the crops."""
@@ -180,17 +212,6 @@ class _Sketch:
         began = time.perf_counter()
         yield
         self.seconds[step] = time.perf_counter() - began
-
-
-def _paint(sketches: Sequence[_Sketch], net: StyleNet) -> None:
-    """One call of the network for all that was prepared."""
-    began = time.perf_counter()
-    results = iter(net.draw([canvas for sketch in sketches for canvas in sketch.canvases]))
-    each = (time.perf_counter() - began) / len(sketches)
-    for sketch in sketches:
-        sketch.drawn = [next(results) for _ in sketch.canvases]
-        sketch.canvases = []
-        sketch.seconds["network"] = each
 
 
 def _finish(sketch: _Sketch, options: Options, card: StyleCard) -> Cartoon:

@@ -17,8 +17,6 @@ from cartoon.styles.weights import load_weights
 
 Precision = Literal["fp32", "bf16", "fp16"]
 _DTYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-CPU_BATCH: Final = 1  # a CPU gains nothing from larger ones at these sizes, and memory stays low
-CUDA_BATCH: Final = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,52 +58,39 @@ class StyleNet:
             ) from error
 
     def draw(self, canvases: Sequence[Canvas]) -> list[Drawn]:
-        """Draw each canvas; those of equal size share a forward pass. Same order out as in.
-
-        Raises ResourceError when the device runs out of memory even one by one.
-        """
-        groups: dict[tuple[int, ...], list[int]] = {}
-        for index, canvas in enumerate(canvases):
-            groups.setdefault(canvas.pixels.shape, []).append(index)
-        limit = CPU_BATCH if self.device.type == "cpu" else CUDA_BATCH
-        results: dict[int, Drawn] = {}
-        for members in groups.values():
-            for start in range(0, len(members), limit):
-                chosen = members[start : start + limit]
-                for index, drawn in zip(chosen, self._fitting([canvases[i] for i in chosen]), strict=True):
-                    results[index] = drawn
-        return [results[i] for i in range(len(canvases))]
-
-    def _fitting(self, batch: list[Canvas]) -> list[Drawn]:
-        """Run a batch, halved for as long as the device's memory does not hold it."""
-        try:
-            return self._run(batch)
-        except (torch.OutOfMemoryError, MemoryError) as error:
-            if len(batch) == 1:
-                height, width = batch[0].pixels.shape[:2]
-                raise ResourceError(
-                    f"{self.device} has too little free memory for {width}x{height}: ask for a smaller size."
-                ) from error
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-        half = len(batch) // 2
-        return self._fitting(batch[:half]) + self._fitting(batch[half:])
+        """Draw each canvas in a pass of its own. Same order out as in."""
+        return [self.run([canvas], _whole(canvas.pixels.shape))[0] for canvas in canvases]
 
     @torch.inference_mode()
-    def _run(self, batch: list[Canvas]) -> list[Drawn]:
-        height, width = batch[0].pixels.shape[:2]
-        pad = ((0, -height % MULTIPLE), (0, -width % MULTIPLE))
-        photo = np.stack([np.pad(c.pixels, (*pad, (0, 0)), mode="edge") for c in batch])
-        guide = np.stack([np.pad(c.guide, ((0, 0), *pad), mode="edge") for c in batch])
+    def run(self, batch: Sequence[Canvas], shape: tuple[int, int]) -> list[Drawn]:
+        """Draw canvases in one pass, each padded to `shape`: (height, width), multiples of MULTIPLE.
+
+        What is padded repeats the canvas's own edge and is kept out of everything that looks at the whole picture.
+        Raises torch.OutOfMemoryError or MemoryError when the device does not hold them.
+        """
+        sizes = [canvas.pixels.shape[:2] for canvas in batch]
+        pads = [((0, shape[0] - height), (0, shape[1] - width)) for height, width in sizes]
+        photo = np.stack([np.pad(c.pixels, (*pad, (0, 0)), mode="edge") for c, pad in zip(batch, pads, strict=True)])
+        guide = np.stack([np.pad(c.guide, ((0, 0), *pad), mode="edge") for c, pad in zip(batch, pads, strict=True)])
         colours, logits = self._net(
-            self._to_device(torch.from_numpy(photo).permute(0, 3, 1, 2)), self._to_device(torch.from_numpy(guide))
+            self._to_device(torch.from_numpy(photo).permute(0, 3, 1, 2)),
+            self._to_device(torch.from_numpy(guide)),
+            [_whole(size) for size in sizes],
         )
-        planes = stack(colours, logits)[..., :height, :width].cpu().numpy()
-        return [Drawn(np.ascontiguousarray(plane)) for plane in planes]
+        planes = stack(colours, logits).cpu().numpy()
+        return [
+            Drawn(np.ascontiguousarray(plane[:, :height, :width]))
+            for plane, (height, width) in zip(planes, sizes, strict=True)
+        ]
 
     def _to_device(self, planes: torch.Tensor) -> torch.Tensor:
         moved = planes.to(self.device).contiguous(memory_format=torch.channels_last)
         return moved.to(self._dtype).div_(255)
+
+
+def _whole(shape: Sequence[int]) -> tuple[int, int]:
+    """(height, width) up to the next multiples that the network takes."""
+    return -(-shape[0] // MULTIPLE) * MULTIPLE, -(-shape[1] // MULTIPLE) * MULTIPLE
 
 
 def pick_device(asked: str) -> torch.device:
@@ -122,6 +107,14 @@ def pick_device(asked: str) -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= present:
         raise OptionsError(f"device {asked!r} is not there, {present} CUDA devices are: use cpu or auto.")
     return device
+
+
+def devices(asked: str) -> list[str]:
+    """The devices that a name stands for: "cuda" and "auto" are every GPU there is, and "auto" the CPU without one."""
+    device = pick_device(asked)
+    if device.type == "cuda" and asked in ("auto", "cuda"):
+        return [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    return [str(device)]
 
 
 def pick_precision(device: torch.device, asked: str) -> Precision:

@@ -1,0 +1,138 @@
+"""How fast a folder is drawn: `python -m benchmarks.throughput PORTRAITS [--count 200] [--formats jpg,png]`.
+
+JPEG files to files, through the batch runner: decode, faces, network, painting, encode, write. Prints a Markdown table
+beside what the network alone would allow, which is timed before and after on the same photos.
+"""
+
+import argparse
+import itertools
+import os
+import shutil
+import statistics
+import tempfile
+import threading
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from benchmarks.machine import machine
+from cartoon.image import read
+from cartoon.jobs.job import Item
+from cartoon.jobs.runner import run
+from cartoon.portrait.pipeline import Cartoonizer
+from cartoon.portrait.turns import Ticket
+from cartoon.settings import Format, Options, Size
+
+SAMPLE: Final = 12
+"""Photos whose network time alone is measured."""
+SETTLED: Final = 50
+"""From this photo on memory should no longer grow."""
+SUFFIXES: Final = (".jpg", ".jpeg")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One folder drawn: pictures/s, busy share of all cores 0..1, peak RSS in MB until and after photo SETTLED."""
+
+    rate: float
+    busy: float
+    early_mb: float
+    late_mb: float
+    failed: int
+
+
+def main() -> None:
+    """Burn in, time the network, draw the folder, time the network again."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("portraits", type=Path)
+    parser.add_argument("--count", type=int, default=200, help="photos; a smaller folder is drawn more than once")
+    parser.add_argument("--size", default="original", help="long side, px, or original")
+    parser.add_argument("--style", default="anime")
+    parser.add_argument("--formats", default="jpg,png")
+    parser.add_argument("--device", default="auto")
+    a = parser.parse_args()
+    photos = sorted(path for path in a.portraits.iterdir() if path.suffix.lower() in SUFFIXES)
+    if not photos:
+        raise SystemExit(f"{a.portraits} holds no JPEG files: give a folder of portraits.")
+    size: Size = "original" if a.size == "original" else int(a.size)
+    options = Options(a.style, size=size, format="jpg")
+    toon = Cartoonizer.load(a.device)
+    items = [
+        Item(path, PurePosixPath(f"{number:05d}{path.suffix}"))
+        for number, path in enumerate(itertools.islice(itertools.cycle(photos), a.count))
+    ]
+    draw(toon, items[:4], options)
+    before = network_seconds(toon, photos, options)
+    rows = []
+    for name in a.formats.split(","):
+        written: Format = name
+        tally = toon.batcher.tally
+        measured = draw(toon, items, replace(options, format=written))
+        now = toon.batcher.tally
+        per_pass = (now.canvases - tally.canvases) / max(1, now.passes - tally.passes)
+        rows.append((name, measured, per_pass))
+    alone = statistics.mean([before, network_seconds(toon, photos, options)])
+    print(f"{machine(toon)}; {a.count} photos, {a.style}, size {a.size}\n")
+    print("| to | pictures/s | of the network's own rate | a pass | padding | busy | peak MB, first 50 | after |")
+    print("|---|---|---|---|---|---|---|---|")
+    for name, m, per_pass in rows:
+        print(
+            f"| {name} | {m.rate:.2f} | {m.rate * alone:.0%} | {per_pass:.1f} | {toon.batcher.tally.waste:.1%} "
+            f"| {m.busy:.0%} | {m.early_mb:.0f} | {m.late_mb:.0f} |"
+        )
+    print(f"\nThe network alone: {1000 * alone:.0f} ms a photo, {1 / alone:.2f} a second.")
+    failed = sum(m.failed for _, m, _ in rows)
+    if failed:
+        print(f"{failed} photos failed.")
+
+
+def draw(toon: Cartoonizer, items: list[Item], options: Options) -> Measured:
+    """Draw all into a folder that is removed again."""
+    out = Path(tempfile.mkdtemp(prefix="cartoon-bench-"))
+    peaks = [0.0, 0.0]
+    failed = done = 0
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.02):
+            late = done >= min(SETTLED, len(items) // 2)
+            peaks[late] = max(peaks[late], resident_mb())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    began, cpu = time.perf_counter(), time.process_time()
+    try:
+        for attempt in run(items, options, out, toon):
+            done += 1
+            failed += attempt.error is not None
+    finally:
+        seconds, used = time.perf_counter() - began, time.process_time() - cpu
+        over.set()
+        watcher.join()
+        shutil.rmtree(out)
+    return Measured(len(items) / seconds, used / seconds / (os.cpu_count() or 1), peaks[0], peaks[1], failed)
+
+
+def network_seconds(toon: Cartoonizer, photos: list[Path], options: Options) -> float:
+    """Mean seconds that the network takes for a photo, face crops included, with nothing else going on."""
+    card = next(card for card in toon.styles if card.id == options.style)
+    taken = []
+    for path in photos[:SAMPLE]:
+        canvases = toon.canvases(read(path), options)
+        for turn in range(3):
+            began = time.perf_counter()
+            toon.batcher.draw(card, canvases, Ticket())
+            if turn:
+                taken.append(time.perf_counter() - began)
+    return statistics.mean(taken)
+
+
+def resident_mb() -> float:
+    """The process's resident memory."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""How many pictures of a shape a pass may hold: the buckets' shapes, what a picture takes, what memory is free."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import torch
+
+from cartoon.styles.header import MULTIPLE
+
+SHARE: Final = 0.8
+"""Of the free memory a pass may take."""
+BYTES_PER_PIXEL: Final = {"fp32": 600, "bf16": 400, "fp16": 400}
+STEPS: Final = 8
+"""Steps of a bucket's height and width per octave on a GPU: at most an eighth is padded in each direction."""
+MOST: Final = {"cpu": 1, "cuda": 32}
+"""Pictures in a pass; a CPU gains nothing from more than one at these sizes, and memory stays low."""
+CGROUP: Final = Path("/sys/fs/cgroup")
+MEMINFO: Final = Path("/proc/meminfo")
+
+Shape = tuple[int, int]
+
+
+class Room:
+    """What fits one device, and what was learned when something did not.
+
+    kind: "cpu" or "cuda". precision: of the network. free: bytes that are free now.
+    """
+
+    def __init__(self, kind: str, precision: str, free: Callable[[], int]) -> None:
+        self._kind, self._free = kind, free
+        self._per_pixel = BYTES_PER_PIXEL[precision]
+        self._learned: dict[Shape, int] = {}
+
+    def bucket(self, shape: tuple[int, ...]) -> Shape:
+        """(height, width) of the bucket for a canvas (H, W, ...): the same whoever else is drawn with it."""
+        return self._padded(shape[0]), self._padded(shape[1])
+
+    def most(self, shape: Shape) -> int:
+        """Pictures of a bucket's shape that a pass may hold now, at least one."""
+        limit = MOST[self._kind]
+        if limit > 1:
+            limit = min(limit, int(SHARE * self._free() / (self._per_pixel * shape[0] * shape[1])))
+        return max(1, min(limit, self._learned.get(shape, limit)))
+
+    def learn(self, shape: Shape, most: int) -> None:
+        """Remember that no more than `most` fitted."""
+        self._learned[shape] = max(1, min(most, self._learned.get(shape, most)))
+
+    def _padded(self, side: int) -> int:
+        step = MULTIPLE
+        if self._kind == "cuda":
+            while side > STEPS * 2 * step:
+                step *= 2
+        return -(-side // step) * step
+
+
+def free_on(device: torch.device) -> Callable[[], int]:
+    """Tells the bytes that are free for a device: a GPU's own memory, or the machine's within its control group."""
+    if device.type == "cpu":
+        return free_memory
+    return lambda: _free_on_cuda(device)
+
+
+def free_memory() -> int:
+    """Bytes that this process may still take: what the system has available, and what its control group leaves."""
+    available = [_field(MEMINFO, "MemAvailable:") * 1024]
+    for limit, used in ((CGROUP / "memory.max", CGROUP / "memory.current"),):
+        most, now = _number(limit), _number(used)
+        if most is not None and now is not None:
+            available.append(max(0, most - now + (_field(CGROUP / "memory.stat", "inactive_file"))))
+    return min(available)
+
+
+def _free_on_cuda(device: torch.device) -> int:
+    free, _ = torch.cuda.mem_get_info(device)
+    # What torch holds back for itself is free as well.
+    return int(free) + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+
+
+def _number(path: Path) -> int | None:
+    try:
+        return int(path.read_text(encoding="ascii"))
+    except (OSError, ValueError):  # no control groups here, or "max"
+        return None
+
+
+def _field(path: Path, name: str) -> int:
+    try:
+        lines = path.read_text(encoding="ascii").splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith(name)), 0)
