@@ -16,6 +16,7 @@ from cartoon.portrait.room import Room, free_memory
 from cartoon.portrait.turns import Gate, Ticket
 from cartoon.styles.network import Canvas, Drawn, StyleNet
 from cartoon.styles.registry import StyleCard
+from cartoon.styles.tiles import cut
 from tests.fakes import CARDS
 from tests.small_style import write_weights
 
@@ -35,6 +36,7 @@ class FakeNet:
 
     def __init__(self, trouble: Callable[[int], None] = lambda size: None) -> None:
         self.passes: list[list[int]] = []
+        self.tiles: list[tuple[int, int]] = []
         self._trouble = trouble
 
     def run(self, batch: Sequence[Canvas], shape: tuple[int, int]) -> list[Drawn]:
@@ -42,6 +44,12 @@ class FakeNet:
         self._trouble(len(batch))
         self.passes.append([int(canvas.pixels[0, 0, 0]) for canvas in batch])
         return [Drawn(np.full((11, *canvas.pixels.shape[:2]), canvas.pixels[0, 0, 0], np.float32)) for canvas in batch]
+
+    def run_in_tiles(self, canvas: Canvas, tile: tuple[int, int]) -> Drawn:
+        """As StyleNet.run_in_tiles."""
+        self.tiles.append(tile)
+        self._trouble(tile[0] * tile[1])
+        return Drawn(np.full((11, *canvas.pixels.shape[:2]), canvas.pixels[0, 0, 0], np.float32))
 
     def of(self, card: StyleCard) -> "FakeNet":
         """The networks of a device: this one draws everything."""
@@ -138,7 +146,23 @@ def test_a_batch_that_does_not_fit_is_halved_and_the_bucket_remembers() -> None:
     batcher.close()
 
 
-def test_what_does_not_fit_alone_is_an_error_that_names_size_and_way_out() -> None:
+def test_a_picture_that_does_not_fit_is_drawn_in_smaller_and_smaller_tiles_and_the_bucket_remembers() -> None:
+    def small_ones_fit(size: int) -> None:
+        if size == 1 or size > 600 * 600:
+            raise MemoryError
+
+    net = FakeNet(small_ones_fit)
+    batcher = Batcher([net], roomy())
+    for _ in range(2):
+        large = batcher.draw(CARDS[0], [canvas(7, 2000, 1600)], Ticket())[0]
+        assert large.stack.shape == (11, 2000, 1600)
+        assert large.stack[0, 0, 0] == 7
+    assert net.tiles == [(1024, 1664), (512, 1664), (640, 640), (512, 512), (512, 512)]
+    assert net.passes == []
+    batcher.close()
+
+
+def test_what_does_not_fit_even_in_tiles_is_an_error_that_names_size_and_way_out() -> None:
     def none_fits(size: int) -> None:
         raise MemoryError
 
@@ -146,6 +170,33 @@ def test_what_does_not_fit_alone_is_an_error_that_names_size_and_way_out() -> No
     with pytest.raises(ResourceError, match="48x32: ask for a smaller size"):
         ask(batcher, 1)
     batcher.close()
+
+
+def test_tiles_draw_what_the_whole_draws(small_file: Path) -> None:
+    rng = np.random.default_rng(4)
+    net = StyleNet(small_file, None, "cpu", "fp32")
+    shape = (900, 630)
+    large = Canvas(rng.integers(0, 255, (*shape, 3), dtype=np.uint8), rng.integers(0, 255, (6, *shape), dtype=np.uint8))
+    whole = net.draw([large])[0].stack
+    for tile in ((512, 640), (512, 512), (640, 512)):
+        assert np.abs(net.run_in_tiles(large, tile).stack - whole).max() < 1 / 255
+
+
+@pytest.mark.parametrize("free", [8 << 20, 100 << 20, 300 << 20, 8 << 30])
+def test_what_is_large_for_the_memory_is_cut_into_tiles(free: int) -> None:
+    room = Room("cpu", "bf16", lambda: free)
+    for shape in ((640, 512), (2048, 1648), (4096, 4096), (512, 4096)):
+        tile = room.tile(shape)
+        pixels = tile[0] * tile[1] if tile else shape[0] * shape[1]
+        assert pixels * 180 <= max(free * 0.8, 180 * 512 * 512)
+        if tile:
+            parts = list(cut(shape, tile))
+            assert (
+                sum((p.own[0].stop - p.own[0].start) * (p.own[1].stop - p.own[1].start) for p in parts)
+                == shape[0] * shape[1]
+            )
+            for part in parts:
+                assert all(s.stop - s.start <= most for s, most in zip(part.seen, tile, strict=True))
 
 
 def test_a_pass_that_fails_is_told_to_those_in_it_and_the_next_are_drawn() -> None:

@@ -18,7 +18,7 @@ import torch
 from cartoon.errors import ResourceError
 from cartoon.portrait.room import Room
 from cartoon.portrait.turns import Ticket
-from cartoon.styles.network import Canvas, Drawn, StyleNet
+from cartoon.styles.network import Canvas, Drawn
 from cartoon.styles.registry import StyleCard
 
 log = logging.getLogger(__name__)
@@ -27,10 +27,25 @@ LINGER_S: Final = 0.004
 """How long a canvas waits for others of its bucket on an idle device; while it is busy they gather anyway."""
 
 
+class Net(Protocol):
+    """One network on one device: cartoon.styles.network.StyleNet."""
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def run(self, batch: Sequence[Canvas], shape: tuple[int, int]) -> list[Drawn]:
+        """Draw canvases in one pass, each padded to `shape`."""
+        ...
+
+    def run_in_tiles(self, canvas: Canvas, tile: tuple[int, int]) -> Drawn:
+        """Draw one canvas in tiles of at most (height, width) px."""
+        ...
+
+
 class Nets(Protocol):
     """The networks of one device: cartoon.styles.resident.Residents."""
 
-    def of(self, card: StyleCard) -> StyleNet:
+    def of(self, card: StyleCard) -> Net:
         """The network that draws a style."""
         ...
 
@@ -140,15 +155,17 @@ class Batcher:
                 self._change.wait(wait)
             return []
 
-    def _run(self, net: StyleNet, batch: Sequence[_Piece]) -> None:
-        """One pass, halved for as long as the device's memory does not hold it."""
+    def _run(self, net: Net, batch: Sequence[_Piece]) -> None:
+        """One pass, halved while the device's memory does not hold it; a single picture is then cut into tiles."""
         shape = batch[0].bucket[1]
+        tile = self._room.tile(shape) if len(batch) == 1 else None
         try:
-            drawn = net.run([piece.canvas for piece in batch], shape)
+            canvases = [piece.canvas for piece in batch]
+            drawn = net.run(canvases, shape) if tile is None else [net.run_in_tiles(canvases[0], tile)]
         except (torch.OutOfMemoryError, MemoryError):
             drawn = []
         if drawn:
-            own = sum(piece.canvas.pixels.shape[0] * piece.canvas.pixels.shape[1] for piece in batch)
+            own = sum(canvas.pixels.shape[0] * canvas.pixels.shape[1] for canvas in canvases)
             with self._change:
                 t = self.tally
                 padded = t.padded + len(batch) * shape[0] * shape[1]
@@ -159,15 +176,17 @@ class Batcher:
         # Outside the except clause, whose traceback would keep the tensors that are in the way.
         if net.device.type == "cuda":
             torch.cuda.empty_cache()
-        if len(batch) == 1:
-            height, width = batch[0].canvas.pixels.shape[:2]
-            problem = ResourceError(
-                f"{net.device} has too little free memory for {width}x{height}: ask for a smaller size."
+        if len(batch) > 1:
+            half = len(batch) // 2
+            self._room.learn(shape, half)
+            log.info("memory holds no %d pictures of %dx%d: trying %d", len(batch), shape[1], shape[0], half)
+            self._run(net, batch[:half])
+            self._run(net, batch[half:])
+        elif self._room.learn_tile(shape, tile):
+            log.info("memory holds no picture of %dx%d: trying tiles", shape[1], shape[0])
+            self._run(net, batch)
+        else:
+            height, width = canvases[0].pixels.shape[:2]
+            batch[0].future.set_exception(
+                ResourceError(f"{net.device} has too little free memory for {width}x{height}: ask for a smaller size.")
             )
-            batch[0].future.set_exception(problem)
-            return
-        half = len(batch) // 2
-        self._room.learn(shape, half)
-        log.info("memory holds no %d pictures of %dx%d: trying %d", len(batch), shape[1], shape[0], half)
-        for part in (batch[:half], batch[half:]):
-            self._run(net, part)

@@ -7,10 +7,14 @@ from typing import Final
 import torch
 
 from cartoon.styles.header import MULTIPLE
+from cartoon.styles.tiles import LEAST
 
 SHARE: Final = 0.8
 """Of the free memory a pass may take."""
-BYTES_PER_PIXEL: Final = {"fp32": 600, "bf16": 400, "fp16": 400}
+BYTES_PER_PIXEL: Final = {"fp32": 220, "bf16": 180, "fp16": 180}
+"""What a pass takes at its peak, measured by benchmarks.memory on a CPU."""
+CPU_MOST: Final = 768 << 20
+"""Bytes a pass takes on a CPU at most, however much is free: larger pictures are drawn in tiles, hardly slower."""
 STEPS: Final = 8
 """Steps of a bucket's height and width per octave on a GPU: at most an eighth is padded in each direction."""
 MOST: Final = {"cpu": 1, "cuda": 32}
@@ -31,6 +35,7 @@ class Room:
         self._kind, self._free = kind, free
         self._per_pixel = BYTES_PER_PIXEL[precision]
         self._learned: dict[Shape, int] = {}
+        self._tiled: dict[Shape, int] = {}
 
     def bucket(self, shape: tuple[int, ...]) -> Shape:
         """(height, width) of the bucket for a canvas (H, W, ...): the same whoever else is drawn with it."""
@@ -40,8 +45,30 @@ class Room:
         """Pictures of a bucket's shape that a pass may hold now, at least one."""
         limit = MOST[self._kind]
         if limit > 1:
-            limit = min(limit, int(SHARE * self._free() / (self._per_pixel * shape[0] * shape[1])))
+            limit = min(limit, self._pixels() // (shape[0] * shape[1]))
         return max(1, min(limit, self._learned.get(shape, limit)))
+
+    def tile(self, shape: Shape) -> Shape | None:
+        """(height, width) of the tiles for one picture of a bucket's shape; None when it fits as it is."""
+        pixels = self._pixels()
+        if shape in self._tiled:
+            pixels = min(pixels, self._tiled[shape])
+        elif shape[0] * shape[1] <= pixels:
+            return None
+        return tile_of(shape, pixels)
+
+    def learn_tile(self, shape: Shape, tile: Shape | None) -> bool:
+        """Remember that a picture, whole or in such tiles, did not fit; False when no smaller ones are left to try."""
+        if tile is not None and max(tile) <= LEAST:
+            return False
+        height, width = tile or shape
+        self._tiled[shape] = height * width // 2
+        return True
+
+    def _pixels(self) -> int:
+        """Pixels that a pass may have now."""
+        free = int(SHARE * self._free())
+        return (min(free, CPU_MOST) if self._kind == "cpu" else free) // self._per_pixel
 
     def learn(self, shape: Shape, most: int) -> None:
         """Remember that no more than `most` fitted."""
@@ -53,6 +80,16 @@ class Room:
             while side > STEPS * 2 * step:
                 step *= 2
         return -(-side // step) * step
+
+
+def tile_of(shape: Shape, pixels: int) -> Shape:
+    """The tile of at most so many pixels, but never under LEAST a side: strips as wide as the picture, else squares."""
+    height, width = shape
+    rows = pixels // width // MULTIPLE * MULTIPLE
+    if rows >= LEAST:
+        return min(rows, height), width
+    side = max(LEAST, int(pixels**0.5) // MULTIPLE * MULTIPLE)
+    return min(side, height), min(side, width)
 
 
 def free_on(device: torch.device) -> Callable[[], int]:

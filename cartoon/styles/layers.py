@@ -10,6 +10,7 @@ from typing import Final
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -24,13 +25,15 @@ INK: Final = PLANES.index("ink")
 SKIN: Final = PLANES.index("skin")
 HAIR: Final = PLANES.index("hair")
 
+LEAST_SIGMA: Final = 0.3
+"""Px; a blur of less does nothing."""
 _LUMA: Final = (0.299, 0.587, 0.114)
 
 
 def luma(rgb: Tensor) -> Tensor:
     """(B, 3, H, W) sRGB -> (B, 1, H, W)."""
-    r, g, b = rgb[:, :1], rgb[:, 1:2], rgb[:, 2:]
-    return _LUMA[0] * r + _LUMA[1] * g + _LUMA[2] * b
+    weights = torch.tensor([_LUMA], device=rgb.device, dtype=rgb.dtype)
+    return (weights @ rgb.flatten(2)).view(len(rgb), 1, *rgb.shape[2:])
 
 
 def opponent(rgb: Tensor) -> tuple[Tensor, Tensor]:
@@ -48,8 +51,8 @@ def to_rgb(y: Tensor, chroma: Tensor) -> Tensor:
 
 def smoothstep(x: Tensor, low: float | Tensor, high: float | Tensor) -> Tensor:
     """Hermite step from 0 at `low` to 1 at `high`."""
-    t = ((x - low) / (high - low)).clamp(0, 1)
-    return t * t * (3 - 2 * t)
+    t = (x - low).div_(high - low).clamp_(0, 1)
+    return (t * t).mul_(3 - 2 * t)
 
 
 def steps(x: Tensor, cuts: Sequence[float], values: Sequence[float], ramp: float) -> Tensor:
@@ -71,31 +74,59 @@ def over(base: Tensor, colour: Tensor | Sequence[float], cover: Tensor | float) 
     """`colour` laid over `base` where `cover` (B, 1, H, W) says so (Porter, Duff 1984)."""
     if not isinstance(colour, Tensor):
         colour = torch.tensor(colour, device=base.device, dtype=base.dtype).view(1, -1, 1, 1)
-    return base + cover * (colour - base)
+    return torch.lerp(base, colour, cover)
 
 
 def blur(x: Tensor, sigma: float) -> Tensor:
     """Gaussian blur, edges repeated; large ones on a reduced picture, so that the cost does not grow with sigma."""
-    if sigma < 0.3:
+    if sigma < LEAST_SIGMA:
         return x
+    factor = _reduction(x, sigma)
+    return _enlarged(_gauss(_reduced(x, factor), sigma / factor), factor, x)
+
+
+def masked_blur(x: Tensor, mask: Tensor, sigma: float) -> Tensor:
+    """Blur that takes only what lies in the mask (B, 1, H, W): normalised convolution (Knutsson, Westin 1993)."""
+    if sigma < LEAST_SIGMA:
+        return x
+    weight = mask + 1e-3
+    factor = _reduction(x, sigma)
+    both = torch.cat([_reduced(x * weight, factor), _reduced(weight, factor)], 1)
+    soft = _gauss(both, sigma / factor)
+    return _enlarged(soft[:, :-1] / soft[:, -1:], factor, x)
+
+
+def _reduction(x: Tensor, sigma: float) -> int:
+    """By how much a picture can be reduced before it is blurred so far."""
     factor = 1
-    height, width = x.shape[2:]
-    while sigma / factor > 3 and min(height, width) // (2 * factor) >= 4:
+    while sigma / factor > 3 and min(x.shape[2:]) // (2 * factor) >= 4:
         factor *= 2
-    if factor > 1:
-        small = F.avg_pool2d(x, factor, ceil_mode=True, count_include_pad=False)
-        grown = F.interpolate(_gauss(small, sigma / factor), scale_factor=factor, mode="bilinear")
-        return grown[..., :height, :width]
-    return _gauss(x, sigma)
+    return factor
+
+
+def _reduced(x: Tensor, factor: int) -> Tensor:
+    return x if factor == 1 else F.avg_pool2d(x, factor, ceil_mode=True, count_include_pad=False)
+
+
+def _enlarged(small: Tensor, factor: int, like: Tensor) -> Tensor:
+    height, width = like.shape[2:]
+    if factor == 1:
+        return small
+    if small.device.type == "cpu" and not small.requires_grad:  # as in _gauss
+        size = (factor * small.shape[3], factor * small.shape[2])
+        grown = [cv2.resize(plane, size, interpolation=cv2.INTER_LINEAR) for plane in _planes(small)]
+        return torch.from_numpy(np.stack([plane[:height, :width] for plane in grown])).view(
+            *small.shape[:2], height, width
+        )
+    return F.interpolate(small, scale_factor=factor, mode="bilinear")[..., :height, :width]
 
 
 def _gauss(x: Tensor, sigma: float) -> Tensor:
     reach = min(max(1, round(2.5 * sigma)), max(x.shape[2:]))
     if x.device.type == "cpu" and not x.requires_grad:
         # The same taps through OpenCV, which is ten times as fast as torch's depthwise convolution on a CPU.
-        planes = x.float().contiguous().view(-1, *x.shape[2:]).numpy()
         size = (2 * reach + 1, 2 * reach + 1)
-        soft = [cv2.GaussianBlur(plane, size, sigma, borderType=cv2.BORDER_REPLICATE) for plane in planes]
+        soft = [cv2.GaussianBlur(plane, size, sigma, borderType=cv2.BORDER_REPLICATE) for plane in _planes(x)]
         return torch.from_numpy(np.stack(soft)).view(x.shape)
     taps = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device=x.device, dtype=x.dtype) / sigma) ** 2)
     taps = (taps / taps.sum()).expand(x.shape[1], 1, -1)
@@ -103,11 +134,10 @@ def _gauss(x: Tensor, sigma: float) -> Tensor:
     return F.conv2d(F.pad(x, (0, 0, reach, reach), mode="replicate"), taps[:, :, :, None], groups=x.shape[1])
 
 
-def masked_blur(x: Tensor, mask: Tensor, sigma: float) -> Tensor:
-    """Blur that takes only what lies in the mask (B, 1, H, W): normalised convolution (Knutsson, Westin 1993)."""
-    weight = mask + 1e-3
-    mixed = blur(torch.cat([x * weight, weight], 1), sigma)
-    return mixed[:, :-1] / mixed[:, -1:]
+def _planes(x: Tensor) -> NDArray[np.float32]:
+    """(B, C, H, W) -> (B * C, H, W) for OpenCV."""
+    planes: NDArray[np.float32] = x.float().contiguous().view(-1, *x.shape[2:]).numpy()
+    return planes
 
 
 def vibrance(chroma: Tensor, gain: float) -> Tensor:

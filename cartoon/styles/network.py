@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from cartoon.errors import OptionsError, ResourceError, StyleError
 from cartoon.styles.header import MULTIPLE
-from cartoon.styles.unet import CartoonNet, stack
+from cartoon.styles.layers import PLANES
+from cartoon.styles.tiles import Tile, cut
+from cartoon.styles.unet import CartoonNet
 from cartoon.styles.weights import load_weights
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -39,7 +41,7 @@ class StyleNet:
 
     def __init__(self, path: Path, sha256: str | None, device: str, precision: str = "auto") -> None:
         weights = load_weights(path, sha256)
-        self.device = pick_device(device)
+        self.device: torch.device = pick_device(device)
         if self.device.type == "cpu":
             torch.set_num_threads(os.cpu_count() or 1)  # torch's default leaves hyper-threads out; here they help
         self.precision: Precision = pick_precision(self.device, precision)
@@ -69,23 +71,62 @@ class StyleNet:
         Raises torch.OutOfMemoryError or MemoryError when the device does not hold them.
         """
         sizes = [canvas.pixels.shape[:2] for canvas in batch]
-        pads = [((0, shape[0] - height), (0, shape[1] - width)) for height, width in sizes]
-        photo = np.stack([np.pad(c.pixels, (*pad, (0, 0)), mode="edge") for c, pad in zip(batch, pads, strict=True)])
-        guide = np.stack([np.pad(c.guide, ((0, 0), *pad), mode="edge") for c, pad in zip(batch, pads, strict=True)])
-        colours, logits = self._net(
-            self._to_device(torch.from_numpy(photo).permute(0, 3, 1, 2)),
-            self._to_device(torch.from_numpy(guide)),
-            [_whole(size) for size in sizes],
-        )
-        planes = stack(colours, logits).cpu().numpy()
+        photo, guide = self._inputs([_padded(canvas, shape) for canvas in batch])
+        planes = self._net.layers(photo, guide, [_whole(size) for size in sizes]).cpu().numpy()
         return [
             Drawn(np.ascontiguousarray(plane[:, :height, :width]))
             for plane, (height, width) in zip(planes, sizes, strict=True)
         ]
 
+    @torch.inference_mode()
+    def run_in_tiles(self, canvas: Canvas, tile: tuple[int, int]) -> Drawn:
+        """Draw one canvas in tiles of at most (height, width) px, each at least LEAST; memory follows the tile.
+
+        Each tile sees HALO px of its neighbours; what looks at the whole picture does so once, before.
+        """
+        height, width = canvas.pixels.shape[:2]
+        full = _whole((height, width))
+        whole = _padded(canvas, full)
+        tiles = list(cut(full, tile))
+        deep: torch.Tensor | None = None
+        for part in tiles:
+            found = self._net.deepest(*self._inputs([_part(whole, part)]))
+            if deep is None:
+                deep = found.new_empty(1, found.shape[1], full[0] // MULTIPLE, full[1] // MULTIPLE)
+            (rows, columns), (inner_rows, inner_columns) = part.place(MULTIPLE), part.inner(MULTIPLE)
+            deep[..., rows, columns] = found[..., inner_rows, inner_columns]
+        assert deep is not None
+        seen = self._net.attend.look(deep)
+        result = np.empty((len(PLANES), *full), np.float32)
+        for part in tiles:
+            planes = self._net.layers(*self._inputs([_part(whole, part)]), seen=seen)
+            (rows, columns), (inner_rows, inner_columns) = part.place(), part.inner()
+            result[:, rows, columns] = planes[0, :, inner_rows, inner_columns].cpu().numpy()
+        return Drawn(np.ascontiguousarray(result[:, :height, :width]))
+
+    def _inputs(self, batch: Sequence[Canvas]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Canvases of one shape as (B, 3, H, W) and (B, G, H, W) on the device."""
+        photo = torch.from_numpy(np.stack([canvas.pixels for canvas in batch])).permute(0, 3, 1, 2)
+        return self._to_device(photo), self._to_device(torch.from_numpy(np.stack([canvas.guide for canvas in batch])))
+
     def _to_device(self, planes: torch.Tensor) -> torch.Tensor:
         moved = planes.to(self.device).contiguous(memory_format=torch.channels_last)
         return moved.to(self._dtype).div_(255)
+
+
+def _part(canvas: Canvas, tile: Tile) -> Canvas:
+    """What a tile sees of a canvas."""
+    rows, columns = tile.seen
+    return Canvas(canvas.pixels[rows, columns], canvas.guide[:, rows, columns])
+
+
+def _padded(canvas: Canvas, shape: tuple[int, int]) -> Canvas:
+    """A canvas enlarged to (height, width) by repeating its lower and right edge."""
+    height, width = canvas.pixels.shape[:2]
+    pad = ((0, shape[0] - height), (0, shape[1] - width))
+    if pad == ((0, 0), (0, 0)):
+        return canvas
+    return Canvas(np.pad(canvas.pixels, (*pad, (0, 0)), mode="edge"), np.pad(canvas.guide, ((0, 0), *pad), mode="edge"))
 
 
 def _whole(shape: Sequence[int]) -> tuple[int, int]:

@@ -8,6 +8,7 @@ away, and a colour that training never showed comes out as it went in.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
@@ -19,6 +20,8 @@ from cartoon.styles.layers import PLANES
 
 COLOUR_GAIN = 0.1
 """Of the colour heads: an optimiser's steps at the common rate would otherwise be a noise of 5/255 in the picture."""
+STRIP = 64
+"""Rows of features that the heads work on at a time on a CPU; what they return then stays in its caches."""
 _MASKS = len(PLANES) - 6
 
 
@@ -27,6 +30,7 @@ class CartoonNet(nn.Module):
 
     forward(photo, guide, sizes): photo (B, 3, H, W) sRGB 0..1; guide (B, G, H, W) 0..1. H and W are multiples of 16.
     sizes: (height, width) of each picture in the upper left corner, multiples of 16 too; None: no padding anywhere.
+    seen: what the attention looks at instead, where the input is one tile of a larger picture.
     Returns colours (B, 6, H, W), nominally 0..1 but not clamped, and the logits of the masks and contours (B, 5, H, W),
     both float32; `stack` joins them.
     """
@@ -56,8 +60,75 @@ class CartoonNet(nn.Module):
             nn.init.zeros_(head.bias)  # type: ignore[arg-type]
 
     def forward(
-        self, photo: Tensor, guide: Tensor, sizes: Sequence[tuple[int, int]] | None = None
+        self,
+        photo: Tensor,
+        guide: Tensor,
+        sizes: Sequence[tuple[int, int]] | None = None,
+        seen: "Seen | None" = None,
     ) -> tuple[Tensor, Tensor]:
+        x = self._decoded(photo, guide, sizes, seen)
+        return self._finished(self._heads(x), photo)
+
+    def layers(
+        self,
+        photo: Tensor,
+        guide: Tensor,
+        sizes: Sequence[tuple[int, int]] | None = None,
+        seen: "Seen | None" = None,
+    ) -> Tensor:
+        """As forward, joined by `stack`, in less memory: the heads work on one strip of the picture after another."""
+        x = self._decoded(photo, guide, sizes, seen)
+        strip = STRIP if x.device.type == "cpu" else x.shape[2]
+        result = photo.new_empty(len(photo), len(PLANES), *photo.shape[2:], dtype=torch.float32)
+        for top in range(0, x.shape[2], strip):
+            bottom = min(top + strip, x.shape[2])
+            low = max(top - 1, 0)  # the heads' 3 x 3 kernels see one more row
+            planes = self._heads(x[:, :, low : bottom + 1])
+            rows = slice(2 * top, 2 * bottom)
+            planes = planes[:, :, 2 * (top - low) : 2 * (bottom - low)]
+            colours, logits = self._finished(planes, photo[:, :, rows])
+            result[:, :6, rows] = colours.clamp_(0, 1)
+            result[:, 6:, rows] = logits.sigmoid_()
+        return result
+
+    def _decoded(
+        self, photo: Tensor, guide: Tensor, sizes: Sequence[tuple[int, int]] | None, seen: "Seen | None"
+    ) -> Tensor:
+        """What the heads get: (B, w0, H/2, W/2)."""
+        x, skips = self._encoded(photo, guide)
+        if seen is None:
+            seen = self.attend.look(x, sizes and [(h // MULTIPLE, w // MULTIPLE) for h, w in sizes])
+        x = self.middle(self.attend(x, seen))  # (B, w3, H/16, W/16)
+        for level in reversed(range(len(self.decode))):
+            x = F.interpolate(self.up[level](x), scale_factor=2.0, mode="nearest")
+            skip = self.gate[level](skips.pop(), x)
+            x = self.fuse[level](torch.cat([x, skip], 1))
+            if level == 0 and self.look is not None:
+                x = x + self.look(F.pixel_unshuffle(photo - 0.5, 2))
+            x = self.decode[level](x)
+        decoded: Tensor = x
+        return decoded
+
+    def _heads(self, x: Tensor) -> Tensor:
+        """(B, w0, h, w) -> (B, 11, 2h, 2w), in float32: in bfloat16 the last convolutions' rounding would be 1/255."""
+        x = self.last(x).float()
+        with torch.autocast(x.device.type, enabled=False):
+            heads = (self.head_foreground, self.head_background, self.head_masks)
+            planes: Tensor = F.pixel_shuffle(torch.cat([_in_float(head, x) for head in heads], 1), 2)
+        return planes
+
+    def _finished(self, planes: Tensor, photo: Tensor) -> tuple[Tensor, Tensor]:
+        """Colours and logits of what the heads returned."""
+        if not self.config.keeps_photo:
+            return planes[:, :6] + 0.5, planes[:, 6:]
+        return COLOUR_GAIN * planes[:, :6] + torch.cat([photo, photo], 1).float(), planes[:, 6:]
+
+    def deepest(self, photo: Tensor, guide: Tensor) -> Tensor:
+        """What the attention gets: (B, w3, H/16, W/16)."""
+        return self._encoded(photo, guide)[0]
+
+    def _encoded(self, photo: Tensor, guide: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The deepest features, and the skips of the levels above them."""
         x = torch.cat([photo, guide], 1) - 0.5
         x = self.stem(F.pixel_unshuffle(x, 2))  # (B, w0, H/2, W/2)
         skips: list[Tensor] = []
@@ -66,24 +137,7 @@ class CartoonNet(nn.Module):
             if level < len(self.down):
                 skips.append(x)
                 x = self.down[level](x)
-        x = self.middle(
-            self.attend(x, sizes and [(h // MULTIPLE, w // MULTIPLE) for h, w in sizes])
-        )  # (B, w3, H/16, W/16)
-        for level in reversed(range(len(self.decode))):
-            x = F.interpolate(self.up[level](x), scale_factor=2.0, mode="nearest")
-            skip = self.gate[level](skips[level], x)
-            x = self.fuse[level](torch.cat([x, skip], 1))
-            if level == 0 and self.look is not None:
-                x = x + self.look(F.pixel_unshuffle(photo - 0.5, 2))
-            x = self.decode[level](x)
-        # The last convolutions run in float32: in bfloat16 their rounding alone would be 1/255.
-        x = self.last(x).float()
-        with torch.autocast(x.device.type, enabled=False):
-            heads = (self.head_foreground, self.head_background, self.head_masks)
-            planes = F.pixel_shuffle(torch.cat([_in_float(head, x) for head in heads], 1), 2)
-        if not self.config.keeps_photo:
-            return planes[:, :6] + 0.5, planes[:, 6:]
-        return COLOUR_GAIN * planes[:, :6] + torch.cat([photo, photo], 1).float(), planes[:, 6:]
+        return x, skips
 
 
 def stack(colours: Tensor, logits: Tensor) -> Tensor:
@@ -108,6 +162,15 @@ class AttentionGate(nn.Module):
         return gated
 
 
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What attention looks at: keys, values (B, heads, cells, C/heads); there (B, 1, 1, cells), None where all is."""
+
+    keys: Tensor
+    values: Tensor
+    there: Tensor | None
+
+
 class PooledAttention(nn.Module):
     """Self-attention whose keys and values are averaged to at most pooled x pooled cells over the whole picture."""
 
@@ -119,22 +182,29 @@ class PooledAttention(nn.Module):
         self.out = nn.Conv2d(width, width, 1)
         nn.init.zeros_(self.out.weight)
 
-    def forward(self, x: Tensor, sizes: Sequence[tuple[int, int]] | None = None) -> Tensor:
-        """x: (B, C, h, w) -> x plus what attention found within `sizes`, (height, width) each; same shape."""
+    def forward(self, x: Tensor, seen: "Seen | None" = None) -> Tensor:
+        """x: (B, C, h, w) -> x plus what attention found in `seen`, or in x itself; same shape."""
         b, c, h, w = x.shape
-        cells, there = self._cells(x, sizes)
-        key, value = self.key_value(cells).flatten(2).chunk(2, 1)  # (B, C, cells)
-        query = self.query(x).flatten(2)  # (B, C, h*w)
-        split = (b, self.heads, c // self.heads, -1)
-        q, k, v = (t.reshape(split).transpose(2, 3) for t in (query, key, value))
+        seen = seen or self.look(x)
+        q = self._split(self.query(x).flatten(2))  # (B, heads, h*w, C/heads)
         if torch.is_grad_enabled():
             # torch's fused kernel returned NaN gradients on a CPU (2.15.0) once attention had grown sharp.
-            weight = torch.softmax((q @ k.transpose(2, 3)).float() / q.shape[-1] ** 0.5, -1)
-            found = weight.to(v.dtype) @ v  # (B, heads, h*w, C/heads)
+            weight = torch.softmax((q @ seen.keys.transpose(2, 3)).float() / q.shape[-1] ** 0.5, -1)
+            found = weight.to(seen.values.dtype) @ seen.values  # (B, heads, h*w, C/heads)
         else:
-            found = F.scaled_dot_product_attention(q, k, v, attn_mask=there)
+            found = F.scaled_dot_product_attention(q, seen.keys, seen.values, attn_mask=seen.there)
         attended: Tensor = x + self.out(found.transpose(2, 3).reshape(b, c, h, w))
         return attended
+
+    def look(self, x: Tensor, sizes: Sequence[tuple[int, int]] | None = None) -> "Seen":
+        """Keys and values of pictures (B, C, h, w), each of which ends at its (height, width) in `sizes`."""
+        cells, there = self._cells(x, sizes)
+        key, value = self.key_value(cells).flatten(2).chunk(2, 1)  # (B, C, cells)
+        return Seen(self._split(key), self._split(value), there)
+
+    def _split(self, x: Tensor) -> Tensor:
+        """(B, C, n) -> (B, heads, n, C/heads)."""
+        return x.reshape(len(x), self.heads, x.shape[1] // self.heads, -1).transpose(2, 3)
 
     def _cells(self, x: Tensor, sizes: Sequence[tuple[int, int]] | None) -> tuple[Tensor, Tensor | None]:
         """What is looked at, (B, C, rows, columns), and a mask (B, 1, 1, cells) of what is there; None: all is."""

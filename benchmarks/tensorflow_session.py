@@ -1,0 +1,38 @@
+"""TensorFlow's session on frozen graphs, for benchmarks.peers; runs in an environment of its own, with TensorFlow.
+
+`python tensorflow_session.py GRAPH...`: then each line `INDEX HEIGHT WIDTH` on stdin is answered by the seconds that
+graph INDEX took for a random picture of that size.
+"""
+
+import sys
+import time
+
+import numpy as np
+import tensorflow as tf
+
+
+def main() -> None:
+    """Load the graphs, then answer."""
+    sessions = []
+    for path in sys.argv[1:]:
+        graph = tf.Graph()
+        with graph.as_default(), open(path, "rb") as file:
+            definition = tf.compat.v1.GraphDef()
+            definition.ParseFromString(file.read())
+            tf.import_graph_def(definition, name="")
+        inputs = [op for op in graph.get_operations() if op.type == "Placeholder"]
+        sessions.append(
+            (tf.compat.v1.Session(graph=graph), inputs[0].outputs[0], graph.get_operations()[-1].outputs[0])
+        )
+    print("tensorflow", tf.__version__, flush=True)
+    for line in sys.stdin:
+        index, height, width = (int(word) for word in line.split())
+        session, given, wanted = sessions[index]
+        picture = np.random.default_rng(1).uniform(0, 255, (height, width, 3)).astype(np.float32)
+        began = time.perf_counter()
+        session.run(wanted, {given: picture})
+        print(time.perf_counter() - began, flush=True)
+
+
+if __name__ == "__main__":
+    main()
