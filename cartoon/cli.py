@@ -136,6 +136,26 @@ def serve(
         serve_forever(settings)
 
 
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
+def bench(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="latency, throughput, memory, peers, ...")] = "",
+) -> None:
+    """Run one of the checkout's benchmarks: `bench latency --sizes 512`, `bench NAME --help`."""
+    import runpy
+    import sys
+
+    root = Path(__file__).resolve().parents[1]
+    files = sorted((root / "benchmarks").glob("*.py"))
+    known = [path.stem for path in files if f"python -m benchmarks.{path.stem}" in path.read_text(encoding="utf-8")]
+    with exit_codes():
+        if name not in known:
+            raise OptionsError(f"benchmark {name!r} is not known: use one of {', '.join(known)}.")
+    sys.path.insert(0, str(root))
+    sys.argv[1:] = context.args
+    runpy.run_module(f"benchmarks.{name}", run_name="__main__", alter_sys=True)
+
+
 def _run(order: Order, options: "Options", settings: "Settings", load: "Callable[[Settings], Artist]") -> int:
     from cartoon.jobs.archive import check_target
     from cartoon.jobs.inputs import find, output_paths
