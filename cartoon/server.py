@@ -79,7 +79,10 @@ def serve(settings: Settings) -> None:
         app = create_app(artist, settings)
         config = uvicorn.Config(app, access_log=False, timeout_graceful_shutdown=GRACE_SECONDS, log_level="warning")
         _log.info("open http://%s:%d", settings.host, listener.getsockname()[1])
-        Server(config, app.state.end_streams).run(sockets=[listener])
+        try:
+            Server(config, app.state.end_streams).run(sockets=[listener])
+        finally:
+            artist.close()
 
 
 class Server(uvicorn.Server):

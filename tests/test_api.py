@@ -199,8 +199,8 @@ def test_a_full_queue_turns_requests_away_while_the_rest_is_drawn() -> None:
     gate = threading.Event()
     artist = TroubledArtist(lambda name: None if gate.wait(60) else pytest.fail("the gate stayed shut"))
     statuses: list[int] = []
-    # AT_ONCE are inside the pipeline, max_queue wait: two more have to be turned away.
-    asked = api.AT_ONCE + SETTINGS.max_queue + 2
+    # So many are inside the pipeline, max_queue wait: two more have to be turned away.
+    asked = artist.at_once + api.MORE_AT_ONCE + SETTINGS.max_queue + 2
 
     async def ask(client: httpx.AsyncClient) -> None:
         answer = await client.post(URL, files={"image": ("a.png", PICTURE)}, data={"size": "64"})

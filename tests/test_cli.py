@@ -107,9 +107,9 @@ def test_options_reach_the_artist(photos: Path, tmp_path: Path) -> None:
     seen: list[Options] = []
 
     class Noting(FakeArtist):
-        def draw(self, photo: Any, options: Options) -> Any:
+        def draw(self, photo: Any, options: Options, *, urgent: bool = True) -> Any:
             seen.append(options)
-            return super().draw(photo, options)
+            return super().draw(photo, options, urgent=urgent)
 
     flags = "--style comic --strength 0.9 --size original --exaggeration 0 --background #3366CC --format jpg".split()
     result = call("run", photos / "a.png", "-o", tmp_path, *flags, "--quality", 80, load=lambda *_: Noting())
@@ -258,10 +258,14 @@ def test_an_interrupt_says_how_to_go_on_and_leaves_whole_files_only(
     assert "run the same command again" in stopped.stderr
     assert events(stopped)[-1]["interrupted"] is True
     assert (events(stopped)[-1]["done"], events(stopped)[-1]["remaining"]) == (1, 3)
-    assert sorted(path.name for path in out.rglob("*")) == ["a.png"]
+    written = {path.name: path.read_bytes() for path in out.rglob("*")}
+    assert written.keys() == {"a.png", "b.png"}  # b was under way and is ended; nothing further is begun
     assert not (tmp_path / "z.zip").exists()
     went_on = draw(photos, "-o", out, "--json")
-    assert [event["status"] for event in events(went_on)[:-1]] == ["skipped", "done", "failed", "done"]
+    assert [event["status"] for event in events(went_on)[:-1]] == ["skipped", "skipped", "failed", "done"]
+    again = draw(photos, "-o", out, "--json", "--overwrite")
+    assert again.exit_code == 1
+    assert {name: (out / name).read_bytes() for name in written} == written
 
 
 def test_a_device_that_is_not_there_is_one_sentence(photos: Path, tmp_path: Path) -> None:

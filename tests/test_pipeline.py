@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from cartoon.errors import OptionsError, StyleError, UnreadableError
+from cartoon.errors import OptionsError, ResourceError, StyleError, UnreadableError
 from cartoon.image import Photo, read
 from cartoon.portrait.compose import CHEEKS
 from cartoon.portrait.pipeline import Cartoonizer, result_shape
 from cartoon.portrait.scale import resize
+from cartoon.settings import Options
 
 EXAMPLES = sorted((Path(__file__).parents[1] / "assets" / "examples").glob("*.jpg"))
 TOLERANCE = {"fp32": 2, "bf16": 4, "fp16": 4}
@@ -69,6 +70,45 @@ def test_a_batch_of_mixed_sizes_draws_what_singles_draw(toon: Cartoonizer, portr
         alone = toon(photo, style="anime", size="original")
         difference = np.abs(alone.pixels.astype(int) - batched.pixels.astype(int))
         assert difference.max() <= TOLERANCE[toon.precision]
+
+
+def test_photos_of_many_threads_styles_and_strengths_come_out_as_alone(toon: Cartoonizer, portraits) -> None:
+    asked = [
+        (portraits[i % 4], Options(style, strength, size, background=background))
+        for i, (style, strength, size, background) in enumerate(
+            [
+                ("anime", 1.0, 200, "drawn"),
+                ("comic", 0.4, 200, "drawn"),
+                ("sketch", 0.7, 160, "drawn"),
+                ("watercolor", 0.7, 200, "photo"),
+                ("anime", 0.2, 130, "drawn"),
+                ("comic", 1.0, 200, "#204060"),
+            ]
+        )
+    ]
+    alone = [toon.draw(Photo(photo), options).pixels for photo, options in asked]
+    futures = [toon.submit(Photo(photo), options, urgent=bool(n % 2)) for n, (photo, options) in enumerate(asked)]
+    for one, future in zip(alone, futures, strict=True):
+        assert np.array_equal(one, future.result(60).pixels)
+
+
+def test_one_photo_that_fails_in_a_batch_is_named_and_the_artist_goes_on(toon: Cartoonizer, portraits) -> None:
+    with pytest.raises(StyleError, match="oils"):
+        toon.batch(portraits[:3], style="oils")
+    assert len(toon.batch(portraits[:2], size=96)) == 2
+
+
+def test_a_closed_artist_answers_everyone_and_takes_nobody(portraits) -> None:
+    artist = Cartoonizer.load(device="cpu")
+    futures = [artist.submit(Photo(photo), Options(size=64)) for photo in portraits]
+    artist.close()
+    for future in futures:
+        assert future.done()
+        if not future.cancelled():
+            problem = future.exception()
+            assert problem is None or isinstance(problem, ResourceError)
+    with pytest.raises(ResourceError, match="shutting down"):
+        artist(portraits[0], size=64)
 
 
 def test_strength_moves_away_from_the_photo_step_by_step(toon: Cartoonizer, portraits) -> None:
