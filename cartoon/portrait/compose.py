@@ -25,6 +25,8 @@ SKIN_SHIFT: Final = 6.0
 CAST_SHIFT: Final = 4.0
 """CIELAB a*b* distance that the whole picture's mean may move."""
 
+SHIFTED_AT: Final = 128.0
+
 
 def paste(stack: Stack, drawn: Stack, crop: Crop, landmarks: Points) -> None:
     """Blend a drawn face crop into the whole picture's layers, in place, within the face's own region.
@@ -84,7 +86,7 @@ def correct_skin(person: Picture, photo: Pixels, faces: Sequence[Points]) -> Pic
     for face in faces:
         shift, skin = _cheek_excess(person, photo, face)
         if np.any(shift):
-            result = result.copy() if result is person else result
+            result = result.copy(order="K") if result is person else result  # in the layout it came in
             _shift_skin(result, face, shift, skin)
     return result
 
@@ -93,7 +95,9 @@ def correct_cast(picture: Picture, photo: Pixels) -> Picture:
     """Keep the overall balance: the whole picture's mean a*b* moves by CAST_SHIFT at most. Lightness stays as drawn."""
     small_size = _bounded(picture.shape[:2], 256)
     before = _lab(cv2.resize(photo, small_size, interpolation=cv2.INTER_AREA).astype(np.float32) / 255)
-    after = _lab(cv2.resize(np.clip(picture, 0, 1), small_size, interpolation=cv2.INTER_AREA))
+    # Plane by plane, which copies nothing when the picture's planes lie apart in memory.
+    planes = [cv2.resize(picture[..., c], small_size, interpolation=cv2.INTER_AREA) for c in range(3)]
+    after = _lab(np.clip(np.dstack(planes), 0, 1))
     cast = _excess((after - before)[..., 1:].reshape(-1, 2).mean(0), CAST_SHIFT)
     if not np.any(cast):
         return picture
@@ -104,7 +108,10 @@ def correct_cast(picture: Picture, photo: Pixels) -> Picture:
 
 def to_uint8(picture: Picture | Plane) -> NDArray[np.uint8]:
     """float32 0..1 -> uint8 0..255, rounded, same shape."""
-    return np.asarray(np.clip(picture * 255 + 0.5, 0, 255), np.uint8)
+    rows = np.ascontiguousarray(picture, np.float32).reshape(len(picture), -1)
+    # OpenCV scales, rounds and saturates in one go.
+    whole = cv2.addWeighted(rows, 255.0, rows, 0.0, 0.0, dtype=cv2.CV_8U)
+    return np.asarray(whole, np.uint8).reshape(picture.shape)
 
 
 def _cheek_excess(picture: Picture, photo: Pixels, face: Points) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -132,12 +139,20 @@ def _shift_skin(picture: Picture, face: Points, shift: NDArray[np.float32], skin
     reach = np.array([1.1 * fw, 1.6 * fw])
     x0, y0 = np.clip(np.floor(centre - reach), 0, [width - 1, height - 1]).astype(int)
     x1, y1 = np.clip(np.ceil(centre + reach), 1, [width, height]).astype(int)
-    lab = _lab(np.clip(picture[y0:y1, x0:x1], 0, 1))
+    part = np.ascontiguousarray(picture[y0:y1, x0:x1])
+    # The change is smooth: it is found where the face is SHIFTED_AT px wide and enlarged.
+    factor = max(1.0, fw / SHIFTED_AT)
+    size = (max(1, round((x1 - x0) / factor)), max(1, round((y1 - y0) / factor)))
+    lab = _lab(np.clip(cv2.resize(part, size, interpolation=cv2.INTER_AREA), 0, 1))
+    drawn = _rgb(lab)
     alike = np.exp(-((lab[..., 1:] - skin[1:]) ** 2).sum(2) / (2 * 12.0**2))
-    x, y = np.meshgrid(np.arange(x0, x1, dtype=np.float32), np.arange(y0, y1, dtype=np.float32))
+    x, y = np.meshgrid(
+        np.linspace(x0, x1 - 1, size[0], dtype=np.float32), np.linspace(y0, y1 - 1, size[1], dtype=np.float32)
+    )
     near = 1 - smoothstep(np.hypot((x - centre[0]) / reach[0], (y - centre[1]) / reach[1]), 0.6, 0.98)
     lab[..., 1:] -= shift * (alike * near)[..., None].astype(np.float32)
-    picture[y0:y1, x0:x1] = _rgb(lab)
+    change = cv2.resize(_rgb(lab) - drawn, (int(x1 - x0), int(y1 - y0)), interpolation=cv2.INTER_LINEAR)
+    picture[y0:y1, x0:x1] = np.clip(part + change, 0, 1)
 
 
 def _excess(shift: NDArray[Any], allowed: float) -> NDArray[np.float32]:

@@ -57,9 +57,9 @@ def render(stack: Stack, photo: Pixels, faces: Sequence[Points], asked: Asked) -
         person = draw_features(painted.person, photo, tones, asked.painter).clamp(0, 1)
         backdrop = painted.backdrop.clamp(0, 1)
         if asked.painter in COLOURED:
-            person = _tensor(correct_skin(_array(person), photo, faces))
+            person = _tensor(correct_skin(_view(person), photo, faces))
         painted = replace(painted, person=person, backdrop=backdrop)
-        before = _tensor(photo.astype(np.float32) / np.float32(255))
+        before = torch.from_numpy(photo).permute(2, 0, 1)[None].contiguous().float().mul_(1 / 255)
         drawn = _drawn(painted, layers, photo, tones, asked)
         drawn = _mixed(drawn, layers, before, asked)
         if asked.background == "transparent":
@@ -74,7 +74,7 @@ def _drawn(painted: Painted, layers: Tensor, photo: Pixels, tones: Sequence[Face
     whole = asked.background == "drawn"
     picture = painted.picture() if whole else painted.person
     if whole and asked.painter in COLOURED:
-        picture = _tensor(correct_cast(_array(picture), photo))
+        picture = _tensor(correct_cast(_view(picture), photo))
     if not asked.finished:
         return picture
     return finish(picture, painted, layers, tones, asked.painter, asked.seed, whole).clamp(0, 1)
@@ -100,8 +100,8 @@ def _mixed(drawn: Tensor, layers: Tensor, photo: Tensor, asked: Asked) -> Tensor
         if asked.painter not in COLOURED:  # a flag's red behind graphite would be neither photo nor drawing
             flat = over(flat, luma(flat).expand(-1, 3, -1, -1), drawing_share(asked.strength))
         t = min(asked.strength / FLAT_FROM, 1.0)
-        base = photo + t * t * (3 - 2 * t) * (flat - photo)
-    return base + drawing_share(asked.strength) * (drawn - base)
+        base = torch.lerp(photo, flat, t * t * (3 - 2 * t))
+    return torch.lerp(base, drawn, drawing_share(asked.strength))
 
 
 def _behind(background: str, photo: Tensor) -> Tensor:
@@ -113,8 +113,14 @@ def _behind(background: str, photo: Tensor) -> Tensor:
 
 
 def _array(picture: Tensor) -> NDArray[np.float32]:
-    return np.ascontiguousarray(picture[0].permute(1, 2, 0).numpy())
+    return np.ascontiguousarray(_view(picture))
+
+
+def _view(picture: Tensor) -> NDArray[np.float32]:
+    """(1, 3, H, W) as (H, W, 3) without copying: its planes lie apart in memory."""
+    view: NDArray[np.float32] = picture[0].permute(1, 2, 0).numpy()
+    return view
 
 
 def _tensor(picture: NDArray[np.float32]) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None].contiguous()
+    return torch.from_numpy(picture).permute(2, 0, 1)[None].contiguous()  # nothing to do for what came from _view
