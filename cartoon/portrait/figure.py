@@ -234,4 +234,5 @@ def _shade_skin(part: _Part, face: FaceTones) -> Tensor:
 def _spot(stack: Tensor, face: FaceTones, cx: float, cy: float) -> Tensor:
     """A soft round patch of a cheek's size, (1, 1, H, W)."""
     x, y = grid(stack)
-    return torch.exp(-(((x - cx) / (0.12 * face.width)) ** 2 + ((y - cy) / (0.075 * face.width)) ** 2))
+    along, down = ((x - cx) / (0.12 * face.width)).square(), ((y - cy) / (0.075 * face.width)).square()
+    return torch.exp(-along) * torch.exp(-down)

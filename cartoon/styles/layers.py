@@ -45,8 +45,8 @@ def opponent(rgb: Tensor) -> tuple[Tensor, Tensor]:
 def to_rgb(y: Tensor, chroma: Tensor) -> Tensor:
     """The inverse of `opponent`; not clamped."""
     red, blue = chroma[:, :1], chroma[:, 1:]
-    green = -(_LUMA[0] * red + _LUMA[2] * blue) / _LUMA[1]
-    return y + torch.cat([red, green, blue], 1)
+    green = torch.add(red * (-_LUMA[0] / _LUMA[1]), blue, alpha=-_LUMA[2] / _LUMA[1])
+    return torch.cat([y + red, y + green, y + blue], 1)
 
 
 def smoothstep(x: Tensor, low: float | Tensor, high: float | Tensor) -> Tensor:
