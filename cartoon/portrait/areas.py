@@ -16,7 +16,9 @@ NO_FACE_WIDTH: Final = 0.25
 """Stands for a face's width where none was found: this share of the picture's shorter side."""
 
 RIM: Final = 8
+"""Px kept around what a mask holds: the reach of the finest blurs."""
 RASTER: Final = 64
+"""Px; a multiple of what blurs reduce a picture by."""
 
 
 class Window:

@@ -110,7 +110,7 @@ class Batcher:
         ]
         with self._change:
             if self._closed:
-                raise ResourceError("Cartoon is shutting down: send the photo again once it is back.")
+                raise _shutting_down()
             self._pieces += pieces
             self._change.notify_all()
         return [piece.future.result() for piece in pieces]
@@ -122,7 +122,7 @@ class Batcher:
             left, self._pieces = self._pieces, []
             self._change.notify_all()
         for piece in left:
-            piece.future.set_exception(ResourceError("Cartoon is shutting down: send the photo again once it is back."))
+            piece.future.set_exception(_shutting_down())
         for thread in self._threads:
             thread.join()
 
@@ -190,3 +190,7 @@ class Batcher:
             batch[0].future.set_exception(
                 ResourceError(f"{net.device} has too little free memory for {width}x{height}: ask for a smaller size.")
             )
+
+
+def _shutting_down() -> ResourceError:
+    return ResourceError("Cartoon is shutting down: send the photo again once it is back.")

@@ -101,12 +101,11 @@ def free_on(device: torch.device) -> Callable[[], int]:
 
 def free_memory() -> int:
     """Bytes that this process may still take: what the system has available, and what its control group leaves."""
-    available = [_field(MEMINFO, "MemAvailable:") * 1024]
-    for limit, used in ((CGROUP / "memory.max", CGROUP / "memory.current"),):
-        most, now = _number(limit), _number(used)
-        if most is not None and now is not None:
-            available.append(max(0, most - now + (_field(CGROUP / "memory.stat", "inactive_file"))))
-    return min(available)
+    available = _field(MEMINFO, "MemAvailable:") * 1024
+    most, now = _number(CGROUP / "memory.max"), _number(CGROUP / "memory.current")
+    if most is None or now is None:
+        return available
+    return min(available, max(0, most - now + _field(CGROUP / "memory.stat", "inactive_file")))
 
 
 def _free_on_cuda(device: torch.device) -> int:
