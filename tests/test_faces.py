@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -272,6 +273,17 @@ def test_mask_finds_small_people_by_their_faces(
     x0, y0, x1, y1 = face.box.astype(int)
     assert mask[y0:y1, x0:x1].mean() > 0.9
     assert mask[:, :900].max() < 0.1
+
+
+def test_a_face_is_a_person_though_the_network_sees_none(
+    person: PersonMask, portraits: list[Pixels], known: list[Face], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blind = SimpleNamespace(process=lambda _: SimpleNamespace(segmentation_mask=np.zeros((256, 256), np.float32)))
+    monkeypatch.setattr(person, "_graph", blind)
+    mask = person.matte(portraits[2], (known[2],))
+    eyes_and_mouth = known[2].landmarks[[RIGHT_PUPIL, LEFT_PUPIL, MOUTH, NOSE_TIP]].astype(int)
+    assert min(mask[y, x] for x, y in eyes_and_mouth) > 0.95
+    assert mask[:20].max() == 0
 
 
 def test_mask_is_the_same_whatever_came_between(person: PersonMask, portraits: list[Pixels], known: list[Face]) -> None:

@@ -21,8 +21,8 @@ from training.sheets import TILE, Row, Table, face_tile, pair_sheet, sheet, summ
 from training.studio import Studio, Subject, largest, shape_of
 from training.teacher import analyse
 
-SOME, FEW, SHOWN = 12, 6, 24
-"""Photos for the strength curve, for what changes little from one to the next, and in a contact sheet."""
+SOME, SHOWN = 12, 24
+"""Photos for what is slow to measure, and in a contact sheet."""
 USUAL: Final = 0.7
 """The strength people get unless they ask for another."""
 STRENGTHS: Final = tuple(step / 10 for step in range(1, 11))
@@ -93,7 +93,7 @@ def strength(studio: Studio, subjects: Sequence[Subject]) -> Table:
 def faceless(studio: Studio, subjects: Sequence[Subject]) -> Table:
     """How much the flat colours change when no face is found."""
     each: list[Row] = []
-    for subject in subjects[:FEW]:
+    for subject in subjects[:SOME]:
         guides = [draw_guide(subject.person, faces) for faces in ([], [subject.face.landmarks])]
         drawn = studio.net.draw([Canvas(subject.pixels, guide) for guide in guides])
         without, with_face = (_flat(layers.stack) for layers in drawn)
@@ -117,7 +117,7 @@ def sizes(studio: Studio, subjects: Sequence[Subject]) -> Table:
         pairs = combinations(zip(SIZES, small, strict=True), 2)
         return {f"{a} and {b}, dB": metrics.psnr(one, other) for (a, one), (b, other) in pairs}
 
-    each = _measured(studio, subjects[:FEW], compare)
+    each = _measured(studio, subjects[:SOME], compare)
     write_sheet(studio.out / "sizes.png", sheet(list(strips.values()), [f"{size} px" for size in SIZES]))
     note = f"PSNR between the results at two sizes, both reduced to {SIZES[0]} px; strength {USUAL}, with finish."
     return Table("Sizes", note, summary(each, "style"), each)
@@ -128,7 +128,7 @@ def pasted(studio: Studio, subjects: Sequence[Subject]) -> Table:
     each: list[Row] = []
     strips: list[list[Pixels]] = []
     card = next((card for card in studio.cards if card.id == "anime"), studio.cards[0])  # has no finish to leave out
-    for subject in subjects[:FEW]:
+    for subject in subjects[:SOME]:
         strips.append([])
         for width in PASTED:
             figures, tiles = _paste(studio, subject, card, width)
