@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from cartoon.errors import OptionsError, ResourceError, StyleError
 from cartoon.styles.header import MULTIPLE
 from cartoon.styles.layers import PLANES
-from cartoon.styles.tiles import Tile, cut
+from cartoon.styles.tiles import cut
 from cartoon.styles.unet import CartoonNet
 from cartoon.styles.weights import load_weights
 
@@ -70,9 +70,8 @@ class StyleNet:
         What is padded repeats the canvas's own edge and is kept out of everything that looks at the whole picture.
         Raises torch.OutOfMemoryError or MemoryError when the device does not hold them.
         """
-        sizes = [canvas.pixels.shape[:2] for canvas in batch]
-        photo, guide = self._inputs([_padded(canvas, shape) for canvas in batch])
-        planes = self._net.layers(photo, guide, [_whole(size) for size in sizes]).cpu().numpy()
+        sizes = [(canvas.pixels.shape[0], canvas.pixels.shape[1]) for canvas in batch]
+        planes = self._net.layers(self._inputs(batch, shape), sizes).cpu().numpy()
         return [
             Drawn(np.ascontiguousarray(plane[:, :height, :width]))
             for plane, (height, width) in zip(planes, sizes, strict=True)
@@ -86,11 +85,11 @@ class StyleNet:
         """
         height, width = canvas.pixels.shape[:2]
         full = _whole((height, width))
-        whole = _padded(canvas, full)
+        whole = self._inputs([canvas], full)
         tiles = list(cut(full, tile))
         deep: torch.Tensor | None = None
         for part in tiles:
-            found = self._net.deepest(*self._inputs([_part(whole, part)]))
+            found = self._net.encoded(self._net.scaled(whole[:, part.seen[0], part.seen[1]]))[0]
             if deep is None:
                 deep = found.new_empty(1, found.shape[1], full[0] // MULTIPLE, full[1] // MULTIPLE)
             (rows, columns), (inner_rows, inner_columns) = part.place(MULTIPLE), part.inner(MULTIPLE)
@@ -99,34 +98,21 @@ class StyleNet:
         seen = self._net.attend.look(deep)
         result = np.empty((len(PLANES), *full), np.float32)
         for part in tiles:
-            planes = self._net.layers(*self._inputs([_part(whole, part)]), seen=seen)
+            planes = self._net.layers(whole[:, part.seen[0], part.seen[1]], seen=seen)
             (rows, columns), (inner_rows, inner_columns) = part.place(), part.inner()
             result[:, rows, columns] = planes[0, :, inner_rows, inner_columns].cpu().numpy()
         return Drawn(np.ascontiguousarray(result[:, :height, :width]))
 
-    def _inputs(self, batch: Sequence[Canvas]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Canvases of one shape as (B, 3, H, W) and (B, G, H, W) on the device."""
-        photo = torch.from_numpy(np.stack([canvas.pixels for canvas in batch])).permute(0, 3, 1, 2)
-        return self._to_device(photo), self._to_device(torch.from_numpy(np.stack([canvas.guide for canvas in batch])))
-
-    def _to_device(self, planes: torch.Tensor) -> torch.Tensor:
-        moved = planes.to(self.device).contiguous(memory_format=torch.channels_last)
-        return moved.to(self._dtype).div_(255)
-
-
-def _part(canvas: Canvas, tile: Tile) -> Canvas:
-    """What a tile sees of a canvas."""
-    rows, columns = tile.seen
-    return Canvas(canvas.pixels[rows, columns], canvas.guide[:, rows, columns])
-
-
-def _padded(canvas: Canvas, shape: tuple[int, int]) -> Canvas:
-    """A canvas enlarged to (height, width) by repeating its lower and right edge."""
-    height, width = canvas.pixels.shape[:2]
-    pad = ((0, shape[0] - height), (0, shape[1] - width))
-    if pad == ((0, 0), (0, 0)):
-        return canvas
-    return Canvas(np.pad(canvas.pixels, (*pad, (0, 0)), mode="edge"), np.pad(canvas.guide, ((0, 0), *pad), mode="edge"))
+    def _inputs(self, batch: Sequence[Canvas], shape: tuple[int, int]) -> torch.Tensor:
+        """Canvases, each padded to (height, width), as uint8 (B, H, W, 3 + G) on the device."""
+        planes = torch.empty(len(batch), *shape, 3 + len(batch[0].guide), dtype=torch.uint8)
+        for canvas, given in zip(batch, planes, strict=True):
+            height, width = canvas.pixels.shape[:2]
+            given[:height, :width, :3] = torch.from_numpy(canvas.pixels)
+            given[:height, :width, 3:] = torch.from_numpy(canvas.guide).permute(1, 2, 0)
+            given[:height, width:] = given[:height, width - 1 : width]
+            given[height:] = given[height - 1]
+        return planes.to(self.device)
 
 
 def _whole(shape: Sequence[int]) -> tuple[int, int]:

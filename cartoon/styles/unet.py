@@ -20,8 +20,10 @@ from cartoon.styles.layers import PLANES
 
 COLOUR_GAIN = 0.1
 """Of the colour heads: an optimiser's steps at the common rate would otherwise be a noise of 5/255 in the picture."""
-STRIP = 64
+STRIP = 32
 """Rows of features that the heads work on at a time on a CPU; what they return then stays in its caches."""
+PART = 16384
+"""Pixels that a normalisation takes at a time on a CPU, for the same reason."""
 _MASKS = len(PLANES) - 6
 
 
@@ -66,71 +68,89 @@ class CartoonNet(nn.Module):
         sizes: Sequence[tuple[int, int]] | None = None,
         seen: "Seen | None" = None,
     ) -> tuple[Tensor, Tensor]:
-        x = self._decoded(photo, guide, sizes, seen)
-        return self._finished(self._heads(x), photo)
+        x = self.last(self._decoded(torch.cat([photo, guide], 1) - 0.5, sizes, seen))
+        with torch.autocast(x.device.type, enabled=False):
+            planes = F.pixel_shuffle(F.conv2d(x.float(), *self._heads(torch.float32), padding=1), 2)
+        colours, logits = planes[:, :6], planes[:, 6:]
+        if not self.config.keeps_photo:
+            return colours + 0.5, logits
+        return COLOUR_GAIN * colours + torch.cat([photo, photo], 1), logits
 
     def layers(
         self,
-        photo: Tensor,
-        guide: Tensor,
+        inputs: Tensor,
         sizes: Sequence[tuple[int, int]] | None = None,
         seen: "Seen | None" = None,
     ) -> Tensor:
-        """As forward, joined by `stack`, in less memory: the heads work on one strip of the picture after another."""
-        x = self._decoded(photo, guide, sizes, seen)
+        """As forward, joined by `stack`, without gradients, in less time and memory.
+
+        inputs: photo and guide, uint8 (B, H, W, 3 + G). Returns (B, 11, h, w), as large as the largest of `sizes`.
+        """
+        x = self._decoded(self.scaled(inputs), sizes, seen)
+        photo = inputs[..., :3].permute(0, 3, 1, 2)
+        height, width = (max(sides) for sides in zip(*(sizes or [inputs.shape[1:3]]), strict=True))
+        result = torch.empty(len(inputs), len(PLANES), height, width, device=x.device)
+        # Without a photo under them the colours would be rounded to 1/255 by a bfloat16's eight bits.
+        weight, bias = self._heads(x.dtype if self.config.keeps_photo else torch.float32)
         strip = STRIP if x.device.type == "cpu" else x.shape[2]
-        result = photo.new_empty(len(photo), len(PLANES), *photo.shape[2:], dtype=torch.float32)
-        for top in range(0, x.shape[2], strip):
+        for top in range(0, -(-height // 2), strip):
             bottom = min(top + strip, x.shape[2])
             low = max(top - 1, 0)  # the heads' 3 x 3 kernels see one more row
-            planes = self._heads(x[:, :, low : bottom + 1])
-            rows = slice(2 * top, 2 * bottom)
-            planes = planes[:, :, 2 * (top - low) : 2 * (bottom - low)]
-            colours, logits = self._finished(planes, photo[:, :, rows])
-            result[:, :6, rows] = colours.clamp_(0, 1)
-            result[:, 6:, rows] = logits.sigmoid_()
+            planes = F.conv2d(self.last(x[:, :, low : bottom + 1]).to(weight.dtype), weight, bias, padding=1)
+            rows = slice(2 * top, min(2 * bottom, height))
+            _shuffle(planes[:, :, top - low : bottom - low], result[:, :, rows])
+            self._finish(result[:, :, rows], photo[:, :, rows, :width])
         return result
 
-    def _decoded(
-        self, photo: Tensor, guide: Tensor, sizes: Sequence[tuple[int, int]] | None, seen: "Seen | None"
-    ) -> Tensor:
-        """What the heads get: (B, w0, H/2, W/2)."""
-        x, skips = self._encoded(photo, guide)
+    def scaled(self, inputs: Tensor) -> Tensor:
+        """uint8 (B, H, W, C) -> (B, C, H, W), -0.5..0.5 in the network's number format."""
+        return inputs.to(self.stem.weight.dtype).div_(255).sub_(0.5).permute(0, 3, 1, 2)
+
+    def _decoded(self, x: Tensor, sizes: Sequence[tuple[int, int]] | None, seen: "Seen | None") -> Tensor:
+        """What the heads get, (B, w0, H/2, W/2), for photo and guide as -0.5..0.5."""
+        photo = x[:, :3]
+        x, skips = self.encoded(x)
         if seen is None:
-            seen = self.attend.look(x, sizes and [(h // MULTIPLE, w // MULTIPLE) for h, w in sizes])
+            seen = self.attend.look(x, sizes and [(-(-h // MULTIPLE), -(-w // MULTIPLE)) for h, w in sizes])
         x = self.middle(self.attend(x, seen))  # (B, w3, H/16, W/16)
         for level in reversed(range(len(self.decode))):
-            x = F.interpolate(self.up[level](x), scale_factor=2.0, mode="nearest")
-            skip = self.gate[level](skips.pop(), x)
-            x = self.fuse[level](torch.cat([x, skip], 1))
+            x = self._merged(level, x, skips.pop())
             if level == 0 and self.look is not None:
-                x = x + self.look(F.pixel_unshuffle(photo - 0.5, 2))
+                x = x + self.look(F.pixel_unshuffle(photo, 2))
             x = self.decode[level](x)
-        decoded: Tensor = x
-        return decoded
+        return x
 
-    def _heads(self, x: Tensor) -> Tensor:
-        """(B, w0, h, w) -> (B, 11, 2h, 2w), in float32: in bfloat16 the last convolutions' rounding would be 1/255."""
-        x = self.last(x).float()
-        with torch.autocast(x.device.type, enabled=False):
-            heads = (self.head_foreground, self.head_background, self.head_masks)
-            planes: Tensor = F.pixel_shuffle(torch.cat([_in_float(head, x) for head in heads], 1), 2)
-        return planes
+    def _merged(self, level: int, coarse: Tensor, skip: Tensor) -> Tensor:
+        """One step up: the coarse features and what the gate lets through of the skip, fused."""
+        coarse, fuse = self.up[level](coarse), self.fuse[level]
+        # `fuse` of both at once, but what it does to the coarse ones is done before they are enlarged.
+        of_coarse, of_skip = fuse.weight.split(skip.shape[1], 1)
+        gated = F.conv2d(self.gate[level](skip, coarse), of_skip)
+        return gated + _doubled(F.conv2d(coarse, of_coarse, fuse.bias))
 
-    def _finished(self, planes: Tensor, photo: Tensor) -> tuple[Tensor, Tensor]:
-        """Colours and logits of what the heads returned."""
-        if not self.config.keeps_photo:
-            return planes[:, :6] + 0.5, planes[:, 6:]
-        return COLOUR_GAIN * planes[:, :6] + torch.cat([photo, photo], 1).float(), planes[:, 6:]
+    def _heads(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Weight and bias of all heads as one convolution."""
+        heads = (self.head_foreground, self.head_background, self.head_masks)
+        weight, bias = (torch.cat([getattr(head, name) for head in heads]).to(dtype) for name in ("weight", "bias"))
+        return weight, bias
 
-    def deepest(self, photo: Tensor, guide: Tensor) -> Tensor:
-        """What the attention gets: (B, w3, H/16, W/16)."""
-        return self._encoded(photo, guide)[0]
+    def _finish(self, planes: Tensor, photo: Tensor) -> None:
+        """What the heads returned becomes a stack, in place; photo: uint8, of the same size."""
+        colours, masks = planes[:, :6], planes[:, 6:]
+        if self.config.keeps_photo:
+            under = photo.contiguous().float().div_(255)
+            for part in (colours[:, :3], colours[:, 3:]):
+                torch.add(under, part, alpha=COLOUR_GAIN, out=part)
+        else:
+            colours += 0.5
+        colours.clamp_(0, 1)
+        masks.sigmoid_()
 
-    def _encoded(self, photo: Tensor, guide: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """The deepest features, and the skips of the levels above them."""
-        x = torch.cat([photo, guide], 1) - 0.5
-        x = self.stem(F.pixel_unshuffle(x, 2))  # (B, w0, H/2, W/2)
+    def encoded(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """What the attention gets, (B, w3, H/16, W/16), and the skips of the levels above it."""
+        # The stem sees 2 x 2 pixels as channels; as one strided convolution that takes no copy.
+        weight = self.stem.weight.unflatten(1, (-1, 2, 2)).permute(0, 1, 4, 2, 5, 3).flatten(4, 5).flatten(2, 3)
+        x = F.conv2d(x, weight, self.stem.bias, stride=2, padding=2)  # (B, w0, H/2, W/2)
         skips: list[Tensor] = []
         for level, stage in enumerate(self.encode):
             x = stage(x)  # (B, w[level], H/2^(level+1), ...)
@@ -156,8 +176,8 @@ class AttentionGate(nn.Module):
         self.weigh = nn.Conv2d(inner, width, 1)
 
     def forward(self, skip: Tensor, coarse: Tensor) -> Tensor:
-        """skip, coarse: (B, W, H, W) -> the gated skip, same shape."""
-        gate = torch.sigmoid(self.weigh(F.relu(self.from_skip(skip) + self.from_coarse(coarse))))
+        """skip: (B, W, 2h, 2w), coarse: (B, W, h, w) -> the gated skip."""
+        gate = torch.sigmoid(self.weigh(F.relu(self.from_skip(skip) + _doubled(self.from_coarse(coarse)))))
         gated: Tensor = skip * gate
         return gated
 
@@ -237,8 +257,22 @@ class PixelNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, C, H, W) -> same shape; free of copies in channels_last."""
-        normed: Tensor = self.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-        return normed
+        pixels = x.permute(0, 2, 3, 1)
+        if x.device.type == "cpu" and not torch.is_grad_enabled():
+            return self._in_parts(pixels.flatten(0, 2)).view(pixels.shape).permute(0, 3, 1, 2)
+        normed: Tensor = self.norm(pixels)
+        return normed.permute(0, 3, 1, 2)
+
+    def _in_parts(self, pixels: Tensor) -> Tensor:
+        """As norm(pixels), (N, C), in float32 and in parts that stay in a CPU's caches.
+
+        torch's kernel for bfloat16 takes three times as long as the one for float32.
+        """
+        norm, result = self.norm, torch.empty_like(pixels)
+        weight, bias = norm.weight.float(), norm.bias.float()
+        for part, target in zip(pixels.split(PART), result.split(PART), strict=True):
+            target.copy_(F.layer_norm(part.float(), norm.normalized_shape, weight, bias, norm.eps))
+        return result
 
 
 class _Block(nn.Module):
@@ -264,6 +298,15 @@ def _look(width: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(12, 2 * width, 3, padding=1), nn.SiLU(), nn.Conv2d(2 * width, width, 3, padding=1))
 
 
-def _in_float(layer: nn.Conv2d, x: Tensor) -> Tensor:
-    bias = None if layer.bias is None else layer.bias.float()
-    return F.conv2d(x, layer.weight.float(), bias, padding=layer.padding)
+def _doubled(x: Tensor) -> Tensor:
+    """(B, C, h, w) -> (B, C, 2h, 2w), each pixel four times."""
+    return F.interpolate(x, scale_factor=2.0, mode="nearest")
+
+
+def _shuffle(planes: Tensor, into: Tensor) -> None:
+    """F.pixel_shuffle by 2 of (B, 4C, h, w) into (B, C, H, W), which may be a pixel smaller than 2h x 2w."""
+    parts = planes.contiguous().to(into.dtype).unflatten(1, (-1, 2, 2))
+    for down in range(2):
+        for right in range(2):
+            target = into[:, :, down::2, right::2]
+            target.copy_(parts[:, :, down, right, : target.shape[2], : target.shape[3]])
