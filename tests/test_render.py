@@ -186,7 +186,23 @@ def test_tiny_and_huge_faces_are_drawn(width: float) -> None:
 
 def test_opponent_colours_go_there_and_back() -> None:
     rgb = torch.rand(2, 3, 5, 7)
-    assert torch.allclose(layers.to_rgb(*layers.opponent(rgb)), rgb, atol=1e-5)
+    y, chroma = layers.opponent(rgb)
+    assert torch.allclose(y + chroma, rgb, atol=1e-5)
+    assert torch.allclose(layers.to_rgb(y, chroma[:, :1], chroma[:, 2:]), rgb, atol=1e-5)
+
+
+def test_toned_multiplies_luma_and_chroma() -> None:
+    rgb = torch.rand(2, 3, 5, 7)
+    y, chroma = layers.opponent(rgb)
+    wanted = layers.to_rgb(0.3 * y + 0.1, 0.75 * chroma[:, :1] + 0.02, 0.7 * chroma[:, 2:])
+    assert torch.allclose(layers.toned(rgb, 0.3, 0.75, 0.7, (0.1, 0.02)), wanted, atol=1e-5)
+
+
+def test_what_is_reduced_comes_back_in_its_size() -> None:
+    ramp = torch.arange(90, dtype=torch.float32).view(1, 1, 1, 90).expand(1, 2, 70, 90)
+    back = layers.enlarged(layers.reduced(ramp, 4), 4, ramp)
+    assert back.shape == ramp.shape
+    assert torch.allclose(back[..., 4:-6], ramp[..., 4:-6], atol=1e-3)
 
 
 @pytest.mark.parametrize("sigma", [0.8, 2.0, 7.0, 40.0])

@@ -11,12 +11,15 @@ from torch.nn import functional as F
 
 from cartoon.portrait.guide import OVAL
 from cartoon.portrait.tones import FaceTones
+from cartoon.styles.layers import enlarged, reduced
 
 NO_FACE_WIDTH: Final = 0.25
 """Stands for a face's width where none was found: this share of the picture's shorter side."""
 
 RIM: Final = 8
 """Px kept around what a mask holds: the reach of the finest blurs."""
+COARSE: Final = 0.012
+"""Face widths: what is as soft as an eye's surroundings is computed on pixels of this size."""
 RASTER: Final = 64
 """Px; a multiple of what blurs reduce a picture by."""
 
@@ -33,6 +36,7 @@ class Window:
         self.part = np.s_[:, :, int(low[1]) : int(high[1]), int(low[0]) : int(high[0])]
         x, y = grid(stack)
         self.x, self.y = x[..., int(low[0]) : int(high[0])], y[..., int(low[1]) : int(high[1]), :]
+        self.shape = (self.y.shape[2], self.x.shape[3])
 
     def own(self, face: FaceTones) -> FaceTones:
         """The face in the window's coordinates."""
@@ -86,20 +90,28 @@ def feature_areas(stack: Tensor, faces: Sequence[FaceTones]) -> tuple[Tensor, Te
     rims = torch.zeros_like(quiet)
     for face in faces:
         window = Window(face, stack, reach=0.75)
-        part, (x, y) = window.part, (window.x, window.y)
-        for corners in ((33, 133), (263, 362)):
-            a, b = face.landmarks[corners[0]], face.landmarks[corners[1]]
-            (cx, cy), ew = ((a + b) / 2).tolist(), float(((a - b) ** 2).sum() ** 0.5)
-            eye = torch.exp(-((((x - cx) / (0.68 * ew)) ** 2 + ((y - cy) / (0.46 * ew)) ** 2) ** 2))
-            ring = torch.exp(-((((x - cx) / (1.12 * ew)) ** 2 + ((y - cy - 0.12 * ew) / (0.88 * ew)) ** 2) ** 4))
-            quiet[part] = torch.maximum(quiet[part], eye)
-            rims[part] = torch.maximum(rims[part], ring * face.glasses)
-        a, b = face.landmarks[61], face.landmarks[291]
-        (cx, cy), mw = face.landmarks[[0, 17, 61, 291]].mean(0).tolist(), float(((a - b) ** 2).sum() ** 0.5)
-        tall = max(0.30 * mw, 0.75 * float(abs(face.landmarks[17, 1] - face.landmarks[0, 1])))
-        lips = torch.exp(-((((x - cx) / (0.58 * mw)) ** 2 + ((y - cy) / tall) ** 2) ** 2))
-        quiet[part] = torch.maximum(quiet[part], lips)
+        coarse = max(1, int(COARSE * face.width))
+        x, y = (reduced(axis.expand(1, 1, *window.shape), coarse) for axis in (window.x, window.y))
+        for plane, found in zip((quiet, rims), _feature_areas(face, x, y), strict=True):
+            part = plane[window.part]
+            torch.maximum(part, enlarged(found, coarse, part), out=part)
     return quiet, rims
+
+
+def _feature_areas(face: FaceTones, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """The same for one face, at the places x, y (1, 1, h, w), px: soft blobs."""
+    quiet, rims = torch.zeros_like(x), torch.zeros_like(x)
+    for corners in ((33, 133), (263, 362)):
+        a, b = face.landmarks[corners[0]], face.landmarks[corners[1]]
+        (cx, cy), ew = ((a + b) / 2).tolist(), float(((a - b) ** 2).sum() ** 0.5)
+        eye = torch.exp(-((((x - cx) / (0.68 * ew)) ** 2 + ((y - cy) / (0.46 * ew)) ** 2) ** 2))
+        ring = torch.exp(-((((x - cx) / (1.12 * ew)) ** 2 + ((y - cy - 0.12 * ew) / (0.88 * ew)) ** 2) ** 4))
+        quiet, rims = torch.maximum(quiet, eye), torch.maximum(rims, ring * face.glasses)
+    a, b = face.landmarks[61], face.landmarks[291]
+    (cx, cy), mw = face.landmarks[[0, 17, 61, 291]].mean(0).tolist(), float(((a - b) ** 2).sum() ** 0.5)
+    tall = max(0.30 * mw, 0.75 * float(abs(face.landmarks[17, 1] - face.landmarks[0, 1])))
+    lips = torch.exp(-((((x - cx) / (0.58 * mw)) ** 2 + ((y - cy) / tall) ** 2) ** 2))
+    return torch.maximum(quiet, lips), rims
 
 
 def beards(stack: Tensor, faces: Sequence[FaceTones]) -> Tensor:

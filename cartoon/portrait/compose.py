@@ -64,31 +64,30 @@ def paste(stack: Stack, drawn: Stack, crop: Crop, landmarks: Points) -> None:
 
 def enlarge(stack: Stack, shape: tuple[int, int]) -> Stack:
     """Enlarge the layers to (height, width): colours cubic; masks and lines keep the steepness of their edges."""
-    size = (shape[1], shape[0])
-    result = np.stack([cv2.resize(plane, size, interpolation=cv2.INTER_CUBIC) for plane in stack])
+    result = np.empty((len(stack), *shape), np.float32)
     factor = float(shape[0] / stack.shape[1])
-    for index in range(ALPHA, len(PLANES)):
-        # Smooth the staircase of the small pixels, then make the edge steeper by the factor around its middle.
-        smooth = np.asarray(cv2.GaussianBlur(result[index], (0, 0), 0.5 * factor), np.float32)
-        steep = (smooth - np.float32(0.5)) * np.float32(factor) + np.float32(0.5)
-        # A pale line never reaches that middle: it stays as it is.
-        result[index] = np.maximum(steep, smooth) if index in (LINE, INK) else steep
-    return np.asarray(np.clip(result, 0, 1), np.float32)
+    for index, (plane, grown) in enumerate(zip(stack, result, strict=True)):
+        cv2.resize(plane, (shape[1], shape[0]), dst=grown, interpolation=cv2.INTER_CUBIC)
+        if index >= ALPHA:
+            # Smooth the staircase of the small pixels, then make the edge steeper by the factor around its middle.
+            smooth = np.asarray(cv2.GaussianBlur(grown, (0, 0), 0.5 * factor), np.float32)
+            steep = cv2.addWeighted(smooth, factor, smooth, 0.0, 0.5 - 0.5 * factor, dst=grown)
+            if index in (LINE, INK):  # a pale line never reaches that middle: it stays as it is
+                np.maximum(steep, smooth, out=grown)
+        np.clip(grown, 0, 1, out=grown)
+    return result
 
 
-def correct_skin(person: Picture, photo: Pixels, faces: Sequence[Points]) -> Picture:
+def correct_skin(person: Picture, photo: Pixels, faces: Sequence[Points]) -> None:
     """Keep skin hues: where a face's cheeks moved by more than SKIN_SHIFT in a*b*, its skin is moved back to that.
 
-    person: the painted person. photo: uint8 (H, W, 3), what it was painted from. Lightness stays as drawn. The argument
-    itself comes back when nothing is to do.
+    person: the painted person, changed in place. photo: uint8 (H, W, 3), what it was painted from. Lightness stays as
+    drawn.
     """
-    result = person
     for face in faces:
         shift, skin = _cheek_excess(person, photo, face)
         if np.any(shift):
-            result = result.copy(order="K") if result is person else result  # in the layout it came in
-            _shift_skin(result, face, shift, skin)
-    return result
+            _shift_skin(person, face, shift, skin)
 
 
 def correct_cast(picture: Picture, photo: Pixels) -> Picture:
@@ -108,6 +107,8 @@ def correct_cast(picture: Picture, photo: Pixels) -> Picture:
 
 def to_uint8(picture: Picture | Plane) -> NDArray[np.uint8]:
     """float32 0..1 -> uint8 0..255, rounded, same shape."""
+    if picture.ndim == 3 and not picture.flags.c_contiguous:  # a view of planes: bytes are cheaper to interleave
+        return np.asarray(cv2.merge([to_uint8(picture[..., c]) for c in range(picture.shape[2])]), np.uint8)
     rows = np.ascontiguousarray(picture, np.float32).reshape(len(picture), -1)
     # OpenCV scales, rounds and saturates in one go.
     whole = cv2.addWeighted(rows, 255.0, rows, 0.0, 0.0, dtype=cv2.CV_8U)

@@ -18,10 +18,12 @@ from cartoon.styles.layers import (
     FOREGROUND,
     HAIR,
     SKIN,
+    enlarged,
     luma,
     masked_blur,
     opponent,
     over,
+    reduced,
     smoothstep,
     steps,
     to_rgb,
@@ -29,6 +31,8 @@ from cartoon.styles.layers import (
 
 STRAND_SIGMA: Final = 0.006
 """Face widths: strands finer than this are texture, no drawing."""
+FINEST: Final = 0.75
+"""Px that a strand keeps: skin and hair are smooth, and are painted on a picture reduced so far, then enlarged."""
 BEARD_GREYER: Final = 0.55
 BEARD_DARKER: Final = 0.06
 """How a beard is set off from skin: share of its colour taken out, and of luma."""
@@ -101,7 +105,11 @@ class Regions:
         part = np.s_[:, :, rows, columns]
         faces = tuple(moved(face, columns.start, rows.start) for face in self.faces)
         width = scale(self.stack, self.faces)
-        painted = painter(_Part(self.stack[part], self.hair[part], self.bare[part], self.beard[part], faces, width))
+        whole = _Part(self.stack[part][:, FOREGROUND], self.hair[part], self.bare[part], self.beard[part], faces, width)
+        factor = 1
+        while FINEST * 2 * factor <= STRAND_SIGMA * width:
+            factor *= 2
+        painted = enlarged(painter(whole.reduced(factor)), factor, base[part])
         base[part] = over(base[part], painted, mask[part])
         return base
 
@@ -114,14 +122,22 @@ class Regions:
 
 @dataclass(frozen=True, eq=False)
 class _Part:
-    """A rectangle of the picture: stack, masks of hair, bare skin and beards, faces; width: of the largest."""
+    """A rectangle of the picture: foreground, masks of hair, bare skin and beards, faces; width: of the largest."""
 
-    stack: Tensor
+    rgb: Tensor
     hair: Tensor
     bare: Tensor
     beard: Tensor
     faces: tuple[FaceTones, ...]
     width: float
+
+    def reduced(self, factor: int) -> "_Part":
+        """The same on fewer pixels."""
+        if factor == 1:
+            return self
+        planes = (reduced(plane, factor) for plane in (self.rgb, self.hair, self.bare, self.beard))
+        faces = tuple(replace(f, landmarks=f.landmarks / factor, width=f.width / factor) for f in self.faces)
+        return _Part(*planes, faces, self.width / factor)
 
 
 def _by_face(part: _Part, painter: Callable[[_Part, FaceTones], Tensor]) -> Tensor:
@@ -129,20 +145,20 @@ def _by_face(part: _Part, painter: Callable[[_Part, FaceTones], Tensor]) -> Tens
     order = sorted(part.faces, key=lambda face: -face.width)
     result = painter(part, order[0])
     for face in order[1:]:
-        window = Window(face, part.stack, reach=1.5)
+        window = Window(face, part.rgb, reach=1.5)
         own = window.distance(face)
         near = 1 - smoothstep(own, 1.1, 1.45)
         for other in order:
             if other is not face:
                 near = torch.minimum(near, smoothstep(window.distance(other) - own, -0.15, 0.15))
         at = window.part
-        inside = replace(part, stack=part.stack[at], hair=part.hair[at], bare=part.bare[at], beard=part.beard[at])
+        inside = replace(part, rgb=part.rgb[at], hair=part.hair[at], bare=part.bare[at], beard=part.beard[at])
         result[at] = over(result[at], painter(inside, window.own(face)), near)
     return result
 
 
 def _paint_hair(part: _Part, look: HairLook, pale: float) -> Tensor:
-    y, chroma = opponent(part.stack[:, FOREGROUND])
+    y, chroma = opponent(part.rgb)
     y = masked_blur(y, part.hair, STRAND_SIGMA * part.width)
     mean, spread = _local(y, part.hair, part.width)
     z = (y - mean) / spread
@@ -165,12 +181,12 @@ def _paint_hair(part: _Part, look: HairLook, pale: float) -> Tensor:
     painted = painted * (1 - pale) + pale
     # Skin shines through a beard in the photo; drawn, it has to differ from skin.
     kept = look.chroma * (1 - BEARD_GREYER * part.beard)
-    return to_rgb(painted - BEARD_DARKER * part.beard, (0.6 * broad + 0.4 * chroma) * kept)
+    return torch.lerp(broad, chroma, 0.4) * kept + (painted - BEARD_DARKER * part.beard)
 
 
 def _shade_hair(part: _Part) -> Tensor:
     """Graphite on hair: its own grey, and strands."""
-    y = luma(part.stack[:, FOREGROUND])
+    y = luma(part.rgb)
     mean, spread = _local(y, part.hair, part.width)
     strands = ((y - mean) / spread).clamp(-2.2, 2.2)
     return ((1 - mean / 0.92).clamp(0.14, 0.80) - 0.16 * strands + 0.10 * part.beard).clamp(0.02, 0.92)
@@ -184,9 +200,9 @@ def _local(y: Tensor, hair: Tensor, fw: float) -> tuple[Tensor, Tensor]:
 
 
 def _levels(part: _Part, face: FaceTones) -> tuple[Tensor, Tensor]:
-    """The skin's luma, smoothed to forms and with the light partly equalised; and its smooth chroma."""
-    y, chroma = opponent(part.stack[:, FOREGROUND])
-    smooth = masked_blur(torch.cat([y, chroma], 1), part.bare, SMOOTH_SIGMA * face.width)
+    """The skin's luma, smoothed to forms and with the light partly equalised; and its smooth chroma, R - Y and B - Y."""
+    y, chroma = opponent(part.rgb)
+    smooth = masked_blur(torch.cat([y, chroma[:, :1], chroma[:, 2:]], 1), part.bare, SMOOTH_SIGMA * face.width)
     wide = masked_blur(y, part.bare, EQUALISE_SIGMA * face.width)
     return smooth[:, :1] - EQUALISED * (wide - face.base), smooth[:, 1:]
 
@@ -211,9 +227,9 @@ def _paint_skin(part: _Part, face: FaceTones, look: SkinLook) -> Tensor:
     blue = blue * (1 + 0.06 * shadow - 0.16 * pale * light)
     for cheek in (50, 280):
         cx, cy = (float(v) for v in face.landmarks[cheek])
-        spot = _spot(part.stack, face, cx, cy)
+        spot = _spot(part.rgb, face, cx, cy)
         red, tone = red + look.blush * spot, tone - 0.3 * look.blush * spot
-    return to_rgb(tone, torch.cat([red, blue], 1) * look.chroma)
+    return to_rgb(tone, red * look.chroma, blue * look.chroma)
 
 
 def _middle(face: FaceTones) -> float:
@@ -231,8 +247,8 @@ def _shade_skin(part: _Part, face: FaceTones) -> Tensor:
     return (own - 1.25 * forms).clamp(0.015, 0.80)
 
 
-def _spot(stack: Tensor, face: FaceTones, cx: float, cy: float) -> Tensor:
+def _spot(like: Tensor, face: FaceTones, cx: float, cy: float) -> Tensor:
     """A soft round patch of a cheek's size, (1, 1, H, W)."""
-    x, y = grid(stack)
+    x, y = grid(like)
     along, down = ((x - cx) / (0.12 * face.width)).square(), ((y - cy) / (0.075 * face.width)).square()
     return torch.exp(-along) * torch.exp(-down)

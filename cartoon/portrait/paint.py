@@ -31,7 +31,7 @@ from cartoon.styles.layers import (
     over,
     smoothstep,
     terrace,
-    to_rgb,
+    toned,
     vibrance,
 )
 
@@ -73,28 +73,25 @@ def _anime(stack: Tensor, faces: Sequence[FaceTones]) -> Painted:
     fw, regions = scale(stack, faces), Regions(stack, faces)
     fg, bg = stack[:, FOREGROUND], stack[:, BACKGROUND]
     y, chroma = opponent(fg)
-    cloth = to_rgb(0.05 + 0.96 * (y + 0.8 * (terrace(y, 0.075, 0.16) - y)), vibrance(chroma, 0.4))
+    cloth = vibrance(chroma, 0.4) + (0.05 + 0.96 * torch.lerp(y, terrace(y, 0.075, 0.16), 0.8))
     person = regions.mix(cloth, ANIME_SKIN, ANIME_HAIR)
     y, chroma = opponent(bg)
-    y = y + 0.55 * (terrace(y, 0.10, 0.12) - y)
-    backdrop = to_rgb(y + 0.15 * (0.93 - y), vibrance(chroma, 0.4))
-    line = regions.contours(stack[:, LINE : LINE + 1], skin=0.30, hair=0.75)
-    dark = _darker(fg, 0.30)
-    person = over(person, dark, 0.9 * line)
+    y = torch.lerp(y, terrace(y, 0.10, 0.12), 0.55)
+    backdrop = vibrance(chroma, 0.4) + (0.85 * y + 0.15 * 0.93)
+    line = 0.9 * regions.contours(stack[:, LINE : LINE + 1], skin=0.30, hair=0.75)
     backdrop = over(backdrop, _darker(bg, 0.42), 0.5 * stack[:, LINE : LINE + 1])
-    edge = _outline(stack, 0.004 * fw)
-    return Painted(over(person, dark, 0.55 * edge), backdrop, _cover(stack, 0.55 * edge), fw)
+    edge = 0.55 * _outline(stack, 0.004 * fw)
+    return Painted(over(person, _darker(fg, 0.30), line + edge - line * edge), backdrop, _cover(stack, edge), fw)
 
 
 def _comic(stack: Tensor, faces: Sequence[FaceTones]) -> Painted:
     fw, regions = scale(stack, faces), Regions(stack, faces, crisp=True)
     fg, bg = stack[:, FOREGROUND], stack[:, BACKGROUND]
     y, chroma = opponent(fg)
-    cloth = to_rgb(0.02 + y + 0.75 * (terrace(y, 0.13, 0.12, 0.15) - y), vibrance(chroma, 0.6))
+    cloth = vibrance(chroma, 0.6) + (0.02 + torch.lerp(y, terrace(y, 0.13, 0.12, 0.15), 0.75))
     person = regions.mix(cloth, COMIC_SKIN, COMIC_HAIR)
     y, chroma = opponent(bg)
-    y = 0.18 + 0.84 * (y + 0.6 * (terrace(y, 0.14, 0.12, 0.5) - y))
-    backdrop = to_rgb(y, vibrance(chroma, 0.7))
+    backdrop = vibrance(chroma, 0.7) + (0.18 + 0.84 * torch.lerp(y, terrace(y, 0.14, 0.12, 0.5), 0.6))
     ink = regions.contours(stack[:, INK : INK + 1], skin=0.38, hair=0.85)
     black = (1 - smoothstep(luma(fg), 0.075, 0.115)) * (1 - regions.skin)
     person = over(person, INK_BLACK, torch.maximum(0.74 * ink, 0.82 * black))
@@ -107,10 +104,10 @@ def _watercolor(stack: Tensor, faces: Sequence[FaceTones]) -> Painted:
     fw, regions = scale(stack, faces), Regions(stack, faces)
     fg, bg = stack[:, FOREGROUND], stack[:, BACKGROUND]
     y, chroma = opponent(fg)
-    cloth = to_rgb(0.25 + 0.74 * (y + 0.65 * (terrace(y, 0.11, 0.22) - y)), vibrance(chroma, 0.6))
+    cloth = vibrance(chroma, 0.6) + (0.25 + 0.74 * torch.lerp(y, terrace(y, 0.11, 0.22), 0.65))
     person = regions.mix(cloth, WATER_SKIN, WATER_HAIR, hair_pale=0.12)
     y, chroma = opponent(blur(bg, 0.07 * fw))
-    backdrop = to_rgb(0.37 + 0.62 * y, vibrance(chroma, 0.75))
+    backdrop = vibrance(chroma, 0.75) + (0.37 + 0.62 * y)
     line = regions.contours(stack[:, LINE : LINE + 1], skin=0.22, hair=0.65)
     person = over(person, PENCIL, 0.6 * line)
     edge = _outline(stack, 0.003 * fw)
@@ -130,8 +127,8 @@ def _sketch(stack: Tensor, faces: Sequence[FaceTones]) -> Painted:
     graphite = graphite * (1 - 0.66 * torch.maximum(line, 0.6 * edge))
     near = blur(stack[:, ALPHA : ALPHA + 1], 0.16 * fw)
     halo = 0.26 * smoothstep(near, 0.03, 0.55)
-    backdrop = (PAPER_LUMA * (1 - halo)).expand(-1, 3, -1, -1)
-    return Painted(graphite.expand(-1, 3, -1, -1), backdrop, _cover(stack, 0.75 * edge), fw)
+    person, backdrop = (grey.repeat(1, 3, 1, 1) for grey in (graphite, PAPER_LUMA * (1 - halo)))
+    return Painted(person, backdrop, _cover(stack, 0.75 * edge), fw)
 
 
 def _plain(stack: Tensor, faces: Sequence[FaceTones]) -> Painted:
@@ -155,9 +152,7 @@ def _cover(stack: Tensor, edge: Tensor) -> Tensor:
 
 def _darker(rgb: Tensor, share: float) -> Tensor:
     """A line's colour: the local one, darkened, a little warmer."""
-    y, chroma = opponent(rgb)
-    red, blue = chroma[:, :1], chroma[:, 1:]
-    return to_rgb(share * y + 0.015, torch.cat([0.75 * red + 0.02, 0.70 * blue], 1))
+    return toned(rgb, share, red=0.75, blue=0.70, offset=(0.015, 0.02))
 
 
 _PAINTERS: Final[dict[str, Callable[[Tensor, Sequence[FaceTones]], Painted]]] = {

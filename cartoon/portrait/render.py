@@ -4,7 +4,7 @@ The teacher's layers and the network's go through here alike.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -48,25 +48,24 @@ def render(stack: Stack, photo: Pixels, faces: Sequence[Points], asked: Asked) -
     """Draw one photo from its layers.
 
     stack: (11, H, W). photo: uint8 (H, W, 3), warped as the layers are. faces: landmarks (478, 2), px.
-    Returns the picture (H, W, 3), 0..1, and its alpha (H, W), None when opaque.
+    Returns the picture (H, W, 3), 0..1, whose planes lie apart in memory, and its alpha (H, W), None when opaque.
     """
     with torch.inference_mode():
         layers = torch.from_numpy(stack)[None]
         tones = [tone for tone in (measure(stack, photo, face) for face in faces) if tone is not None]
         painted = paint(layers, tones, asked.painter)
-        person = draw_features(painted.person, photo, tones, asked.painter).clamp(0, 1)
-        backdrop = painted.backdrop.clamp(0, 1)
+        draw_features(painted.person, photo, tones, asked.painter)
+        painted.person.clamp_(0, 1)
+        painted.backdrop.clamp_(0, 1)
         if asked.painter in COLOURED:
-            person = _tensor(correct_skin(_view(person), photo, faces))
-        painted = replace(painted, person=person, backdrop=backdrop)
-        before = torch.from_numpy(photo).permute(2, 0, 1)[None].contiguous().float().mul_(1 / 255)
+            correct_skin(_view(painted.person), photo, faces)
         drawn = _drawn(painted, layers, photo, tones, asked)
-        drawn = _mixed(drawn, layers, before, asked)
+        drawn = _mixed(drawn, layers, photo, asked)
         if asked.background == "transparent":
-            return _array(drawn), painted.cover[0, 0].numpy()
+            return _view(drawn), painted.cover[0, 0].numpy()
         if asked.background != "drawn":
-            drawn = over(_behind(asked.background, before), drawn, painted.cover)
-        return _array(drawn), None
+            drawn = over(_behind(asked.background, photo), drawn, painted.cover)
+        return _view(drawn), None
 
 
 def _drawn(painted: Painted, layers: Tensor, photo: Pixels, tones: Sequence[FaceTones], asked: Asked) -> Tensor:
@@ -90,34 +89,36 @@ def drawing_share(strength: float) -> float:
     return (1 - STRAIGHT) * t**3 * (10 - 15 * t + 6 * t * t) + STRAIGHT * strength
 
 
-def _mixed(drawn: Tensor, layers: Tensor, photo: Tensor, asked: Asked) -> Tensor:
+def _mixed(drawn: Tensor, layers: Tensor, photo: Pixels, asked: Asked) -> Tensor:
     """The drawing over the flattened photo over the photo; the layers of a user's own style are no photo."""
     if asked.strength >= 1:
         return drawn
-    base = photo
-    if asked.painter != PAINTED:
+    if asked.painter == PAINTED:
+        base = _scaled(photo)
+    else:
         flat = over(layers[:, BACKGROUND], layers[:, FOREGROUND], layers[:, ALPHA : ALPHA + 1])
         if asked.painter not in COLOURED:  # a flag's red behind graphite would be neither photo nor drawing
             flat = over(flat, luma(flat).expand(-1, 3, -1, -1), drawing_share(asked.strength))
         t = min(asked.strength / FLAT_FROM, 1.0)
-        base = torch.lerp(photo, flat, t * t * (3 - 2 * t))
+        base = flat if t == 1 else torch.lerp(_scaled(photo), flat, t * t * (3 - 2 * t))
     return torch.lerp(base, drawn, drawing_share(asked.strength))
 
 
-def _behind(background: str, photo: Tensor) -> Tensor:
+def _behind(background: str, photo: Pixels) -> Tensor:
     """The photo itself, or a colour "#RRGGBB"."""
     if background == "photo":
-        return photo
+        return _scaled(photo)
     colour = [int(background[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-    return torch.tensor(colour).view(1, 3, 1, 1).expand_as(photo)
+    return torch.tensor(colour).view(1, 3, 1, 1).expand(1, 3, *photo.shape[:2])
 
 
-def _array(picture: Tensor) -> NDArray[np.float32]:
-    return np.ascontiguousarray(_view(picture))
+def _scaled(photo: Pixels) -> Tensor:
+    """uint8 (H, W, 3) as (1, 3, H, W), 0..1."""
+    return torch.from_numpy(photo).permute(2, 0, 1)[None].contiguous().float().mul_(1 / 255)
 
 
 def _view(picture: Tensor) -> NDArray[np.float32]:
-    """(1, 3, H, W) as (H, W, 3) without copying: its planes lie apart in memory."""
+    """(1, 3, H, W) as (H, W, 3) without copying."""
     view: NDArray[np.float32] = picture[0].permute(1, 2, 0).numpy()
     return view
 

@@ -69,15 +69,14 @@ LOOKS: Final = {
 }
 
 
-def draw_features(person: Tensor, photo: Pixels, faces: Sequence[FaceTones], style: str) -> Tensor:
-    """The painted person (1, 3, H, W) with every face's features drawn in; a new tensor.
+def draw_features(person: Tensor, photo: Pixels, faces: Sequence[FaceTones], style: str) -> None:
+    """Draw every face's features into the painted person (1, 3, H, W), in place.
 
-    photo: uint8 (H, W, 3) sRGB, what the person was painted from. A style without features returns it as it is.
+    photo: uint8 (H, W, 3) sRGB, what the person was painted from. A style without features leaves it as it is.
     """
     look = LOOKS.get(style)
     if look is None or not faces:
-        return person
-    result = person.clone()
+        return
     height, width = photo.shape[:2]
     for face in sorted(faces, key=lambda f: f.width):
         if face.width < SMALLEST:
@@ -87,7 +86,7 @@ def draw_features(person: Tensor, photo: Pixels, faces: Sequence[FaceTones], sty
         if x1 - x0 < 8 or y1 - y0 < 8:
             continue
         part = np.s_[0, :, y0:y1, x0:x1]
-        painted = result[part].permute(1, 2, 0).clamp(0, 1).float().cpu().numpy()
+        painted = person[part].permute(1, 2, 0).clamp(0, 1).float().cpu().numpy()
         drawing = _Drawing(
             _lab(np.ascontiguousarray(painted)),
             _lab(photo[y0:y1, x0:x1].astype(np.float32) / np.float32(255)),
@@ -96,8 +95,7 @@ def draw_features(person: Tensor, photo: Pixels, faces: Sequence[FaceTones], sty
             look,
         )
         drawn = torch.from_numpy(drawing.draw()).permute(2, 0, 1)
-        result[part] = drawn.to(result.device, result.dtype)
-    return result
+        person[part] = drawn.to(person.device, person.dtype)
 
 
 class _Pen:

@@ -55,14 +55,16 @@ def measure(stack: NDArray[np.float32], pixels: Pixels, landmarks: Points) -> Fa
         return None
     scale = min(1.0, MEASURED / fw)
     size = (max(4, round((x1 - x0) * scale)), max(4, round((y1 - y0) * scale)))
-    part = np.stack([cv2.resize(plane, size, interpolation=cv2.INTER_AREA) for plane in stack[:, y0:y1, x0:x1]])
+    red, green, blue, line, seen = (
+        np.asarray(cv2.resize(stack[plane, y0:y1, x0:x1], size, interpolation=cv2.INTER_AREA), np.float32)
+        for plane in (0, 1, 2, LINE, SKIN)
+    )
     ratio = np.array([size[0] / (x1 - x0), size[1] / (y1 - y0)], np.float32)
     points = (landmarks - np.array([x0, y0], np.float32)) * ratio
-    skin = part[SKIN] * (1 - _features(size, points))
+    skin = seen * (1 - _features(size, points))
     inside = (skin > 0.6) & (_fill(size, points[OVAL]) > 0)
     if int(inside.sum()) < LEAST:
         return None
-    red, green, blue = part[:3]
     light = np.asarray(0.299 * red + 0.587 * green + 0.114 * blue, np.float32)
     small_fw = fw * ratio[0]
     level = _inside_blur(light, skin, SMOOTH_SIGMA * small_fw)
@@ -73,7 +75,7 @@ def measure(stack: NDArray[np.float32], pixels: Pixels, landmarks: Points) -> Fa
     middle = 0.6 * p58 + 0.4 * float(light[inside].mean())
     chroma = (float(np.median((red - light)[inside])), float(np.median((blue - light)[inside])))
     beard = find_beard(pixels, landmarks)
-    return FaceTones(landmarks, fw, base, cuts, middle, chroma, _glasses(part[LINE], points), beard)
+    return FaceTones(landmarks, fw, base, cuts, middle, chroma, _glasses(line, points), beard)
 
 
 def _glasses(line: NDArray[np.float32], points: Points) -> float:

@@ -1,7 +1,7 @@
 """What the network makes of a photo and the styles paint with: a stack of eleven planes, and the arithmetic they share.
 
 A stack is float32 (B, 11, H, W), 0..1. "Luma" is gamma-encoded (ITU-R BT.601 weights on sRGB), close to L* / 100, and
-"chroma" the pair R - Y, B - Y: a linear change of coordinates in which a tone can be stepped while its hue stays.
+"chroma" what is left of R, G and B without it: a linear change of coordinates in which a tone can be stepped while its hue stays.
 """
 
 from collections.abc import Sequence
@@ -37,16 +37,30 @@ def luma(rgb: Tensor) -> Tensor:
 
 
 def opponent(rgb: Tensor) -> tuple[Tensor, Tensor]:
-    """sRGB -> luma (B, 1, H, W) and chroma (B, 2, H, W): R - Y, B - Y."""
+    """sRGB (B, 3, H, W) -> luma (B, 1, H, W) and chroma (B, 3, H, W): R - Y, G - Y, B - Y. Their sum is sRGB again."""
     y = luma(rgb)
-    return y, torch.cat([rgb[:, :1] - y, rgb[:, 2:] - y], 1)
+    return y, rgb - y
 
 
-def to_rgb(y: Tensor, chroma: Tensor) -> Tensor:
-    """The inverse of `opponent`; not clamped."""
-    red, blue = chroma[:, :1], chroma[:, 1:]
+def to_rgb(y: Tensor, red: Tensor, blue: Tensor) -> Tensor:
+    """sRGB of luma, R - Y and B - Y, (B, 1, H, W) each; not clamped."""
     green = torch.add(red * (-_LUMA[0] / _LUMA[1]), blue, alpha=-_LUMA[2] / _LUMA[1])
     return torch.cat([y + red, y + green, y + blue], 1)
+
+
+def toned(rgb: Tensor, luma: float, red: float, blue: float, offset: tuple[float, float]) -> Tensor:
+    """sRGB whose luma, R - Y and B - Y are multiplied; offset: of luma and R - Y. One product with a matrix."""
+    y = torch.tensor(_LUMA)
+    matrix = torch.zeros(3, 3)
+    matrix[0], matrix[2] = -red * y, -blue * y
+    matrix[0, 0] += red
+    matrix[2, 2] += blue
+    shift = torch.tensor([offset[1], 0.0, 0.0])
+    for of in (matrix, shift):  # green follows from the other two
+        of[1] = (of[0] * -_LUMA[0] + of[2] * -_LUMA[2]) / _LUMA[1]
+    matrix, shift = matrix + luma * y, shift + offset[0]
+    product = matrix.to(rgb) @ rgb.flatten(2)
+    return product.add_(shift.to(rgb).view(1, 3, 1)).view(rgb.shape)
 
 
 def smoothstep(x: Tensor, low: float | Tensor, high: float | Tensor) -> Tensor:
@@ -82,7 +96,7 @@ def blur(x: Tensor, sigma: float) -> Tensor:
     if sigma < LEAST_SIGMA:
         return x
     factor = _reduction(x, sigma)
-    return _enlarged(_gauss(_reduced(x, factor), sigma / factor), factor, x)
+    return enlarged(_gauss(reduced(x, factor), sigma / factor), factor, x)
 
 
 def masked_blur(x: Tensor, mask: Tensor, sigma: float) -> Tensor:
@@ -91,9 +105,9 @@ def masked_blur(x: Tensor, mask: Tensor, sigma: float) -> Tensor:
         return x
     weight = mask + 1e-3
     factor = _reduction(x, sigma)
-    both = torch.cat([_reduced(x * weight, factor), _reduced(weight, factor)], 1)
+    both = torch.cat([reduced(x * weight, factor), reduced(weight, factor)], 1)
     soft = _gauss(both, sigma / factor)
-    return _enlarged(soft[:, :-1] / soft[:, -1:], factor, x)
+    return enlarged(soft[:, :-1] / soft[:, -1:], factor, x)
 
 
 def _reduction(x: Tensor, sigma: float) -> int:
@@ -104,11 +118,24 @@ def _reduction(x: Tensor, sigma: float) -> int:
     return factor
 
 
-def _reduced(x: Tensor, factor: int) -> Tensor:
-    return x if factor == 1 else F.avg_pool2d(x, factor, ceil_mode=True, count_include_pad=False)
+def reduced(x: Tensor, factor: int) -> Tensor:
+    """(B, C, H, W) reduced by a whole factor: means of squares of pixels."""
+    if factor == 1:
+        return x
+    if x.device.type == "cpu" and not x.requires_grad:  # as in _gauss
+        height, width = (-(-side // factor) for side in x.shape[2:])
+        down, right = height * factor - x.shape[2], width * factor - x.shape[3]
+        whole = (
+            cv2.copyMakeBorder(plane, 0, down, 0, right, cv2.BORDER_REPLICATE) if down or right else plane
+            for plane in _planes(x)
+        )
+        small = [cv2.resize(plane, (width, height), interpolation=cv2.INTER_AREA) for plane in whole]
+        return torch.from_numpy(np.stack(small)).view(*x.shape[:2], height, width)
+    return F.avg_pool2d(x, factor, ceil_mode=True, count_include_pad=False)
 
 
-def _enlarged(small: Tensor, factor: int, like: Tensor) -> Tensor:
+def enlarged(small: Tensor, factor: int, like: Tensor) -> Tensor:
+    """The inverse of `reduced`, linear between pixels, in the height and width of `like`."""
     height, width = like.shape[2:]
     if factor == 1:
         return small
@@ -141,6 +168,6 @@ def _planes(x: Tensor) -> NDArray[np.float32]:
 
 
 def vibrance(chroma: Tensor, gain: float) -> Tensor:
-    """Raise the saturation of pale colours by `gain`, of vivid ones by less."""
-    size = (chroma * chroma).sum(1, keepdim=True)
-    return chroma * (1 + gain * torch.exp(-size / 0.06))
+    """Raise the saturation of pale colours by `gain`, of vivid ones by less. chroma: as of `opponent`."""
+    size = torch.addcmul(chroma[:, :1].square(), chroma[:, 2:], chroma[:, 2:])
+    return chroma * size.mul_(-1 / 0.06).exp_().mul_(gain).add_(1)
