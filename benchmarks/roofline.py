@@ -9,11 +9,11 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.machine import machine
@@ -64,23 +64,24 @@ def main() -> None:
 
 def counted(size: int, itemsize: int) -> tuple[float, float]:
     """FLOPs of one pass, and the bytes its convolutions read and write."""
-    moved = 0
-
-    def count(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        nonlocal moved
-        weights = sum(parameter.numel() for parameter in layer.parameters())
-        moved += (inputs[0].numel() + output.numel() + weights) * itemsize
-
-    net = CartoonNet().eval()
     photo, guide = torch.zeros(1, 3, COUNTED, COUNTED), torch.zeros(1, len(CHANNELS), COUNTED, COUNTED)
-    for layer in net.modules():
-        if isinstance(layer, nn.Conv2d):
-            layer.register_forward_hook(count)
     # With gradients on, attention takes the path of plain products, which are counted.
-    with FlopCounterMode(display=False) as counter:
-        net(photo, guide)
+    with FlopCounterMode(display=False) as operations, _Traffic() as traffic:
+        CartoonNet().eval()(photo, guide)
     times = (size / COUNTED) ** 2  # everything, the pooled attention too, is linear in pixels
-    return counter.get_total_flops() * times, moved * times
+    return operations.get_total_flops() * times, traffic.numbers * itemsize * times
+
+
+class _Traffic(TorchDispatchMode):
+    """Adds up what convolutions read and write: inputs, weights, outputs."""
+
+    numbers = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if func is torch.ops.aten.convolution.default:
+            self.numbers += sum(tensor.numel() for tensor in (args[0], args[1], result))
+        return result
 
 
 def seconds(work: Callable[[], object], device: torch.device, runs: int) -> float:

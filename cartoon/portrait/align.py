@@ -20,6 +20,8 @@ _EYE_GROWTH = 0.46  # the eye's centre is enlarged by this share at amount 1
 _JAW_SHIFT = 0.032  # of the face's width, inwards, at amount 1
 _JAW_SIGMA = 0.20  # of the face's width
 _JAW_SIDES: Final = ((-1.0, [172, 136, 150]), (1.0, [397, 365, 379]))
+PULL_STEP: Final = 0.01
+"""Face widths from one place to the next where the warp is computed; cubic curves join them."""
 _INVERSE_STEPS = 12  # of the fixed point that carries landmarks along with the pixels
 
 
@@ -36,9 +38,14 @@ def warp(pixels: Pixels, person: Plane, landmarks: Points, amount: float) -> tup
     x0, y0 = np.clip(np.floor(landmarks.min(0) - 0.8 * fw), 0, [width - 1, height - 1]).astype(int)
     x1, y1 = np.clip(np.ceil(landmarks.max(0) + 0.8 * fw), 1, [width, height]).astype(int)
     region = np.s_[y0:y1, x0:x1]
-    x, y = np.meshgrid(np.arange(x0, x1, dtype=np.float32), np.arange(y0, y1, dtype=np.float32))
-    dx, dy = _pull(landmarks, amount, x, y)
-    map_x, map_y = x + dx - np.float32(x0), y + dy - np.float32(y0)
+    size = (int(x1 - x0), int(y1 - y0))
+    # The pull is smooth: a few pixels carry it.
+    few = tuple(max(2, round(side / max(1.0, PULL_STEP * fw))) for side in size)
+    middles = (np.arange(n, dtype=np.float32) + 0.5 for n in few)
+    along, down = ((middle * side / n - 0.5).astype(np.float32) for middle, side, n in zip(middles, size, few, strict=True))
+    pull = _pull(landmarks, amount, *np.meshgrid(along + np.float32(x0), down + np.float32(y0)))
+    dx, dy = (cv2.resize(part, size, interpolation=cv2.INTER_CUBIC) for part in pull)
+    map_x, map_y = dx + np.arange(size[0], dtype=np.float32), dy + np.arange(size[1], dtype=np.float32)[:, None]
     new_pixels, new_person = pixels.copy(), person.copy()
     new_pixels[region] = cv2.remap(pixels[region], map_x, map_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
     new_person[region] = cv2.remap(person[region], map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

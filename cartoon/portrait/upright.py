@@ -25,8 +25,9 @@ class AlignedCrop:
 
     def to_picture(self, points: Array) -> Array:
         """Points (N, 2) of the crop in the picture's coordinates, px."""
-        back: NDArray[np.float64] = np.linalg.inv(self.matrix[:, :2])
-        return np.asarray((points - self.matrix[:, 2]) @ back.T, dtype=np.float32)
+        # Not by numpy's inv: the threads of its BLAS then go on looking for work for 100 ms, on every core.
+        back = cv2.invertAffineTransform(self.matrix)
+        return np.asarray(points @ back[:, :2].T + back[:, 2], dtype=np.float32)
 
     def to_crop(self, points: Array) -> Array:
         """Points (N, 2) of the picture in the crop's coordinates, px."""

@@ -7,7 +7,7 @@ attention looks beyond its receptive field. The colours are what it changes of t
 away, and a colour that training never showed comes out as it went in.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -20,8 +20,10 @@ from cartoon.styles.layers import PLANES
 
 COLOUR_GAIN = 0.1
 """Of the colour heads: an optimiser's steps at the common rate would otherwise be a noise of 5/255 in the picture."""
-STRIP = 32
-"""Rows of features that the heads work on at a time on a CPU; what they return then stays in its caches."""
+STRIP = 1 << 16
+"""Pixels of the finest level that are worked on at a time on a CPU; what layers return then stays in its caches."""
+RIM = 6
+"""Rows around a strip that its own depend on, even: two of each 3 x 3 convolution in a block, one of stem and heads."""
 PART = 16384
 """Pixels that a normalisation takes at a time on a CPU, for the same reason."""
 _MASKS = len(PLANES) - 6
@@ -30,9 +32,7 @@ _MASKS = len(PLANES) - 6
 class CartoonNet(nn.Module):
     """Takes a batch of photos apart.
 
-    forward(photo, guide, sizes): photo (B, 3, H, W) sRGB 0..1; guide (B, G, H, W) 0..1. H and W are multiples of 16.
-    sizes: (height, width) of each picture in the upper left corner, multiples of 16 too; None: no padding anywhere.
-    seen: what the attention looks at instead, where the input is one tile of a larger picture.
+    forward(photo, guide): photo (B, 3, H, W) sRGB 0..1; guide (B, G, H, W) 0..1. H and W are multiples of 16.
     Returns colours (B, 6, H, W), nominally 0..1 but not clamped, and the logits of the masks and contours (B, 5, H, W),
     both float32; `stack` joins them.
     """
@@ -61,14 +61,9 @@ class CartoonNet(nn.Module):
                 head.weight.mul_(0.0 if config.keeps_photo else 0.3)
             nn.init.zeros_(head.bias)  # type: ignore[arg-type]
 
-    def forward(
-        self,
-        photo: Tensor,
-        guide: Tensor,
-        sizes: Sequence[tuple[int, int]] | None = None,
-        seen: "Seen | None" = None,
-    ) -> tuple[Tensor, Tensor]:
-        x = self.last(self._decoded(torch.cat([photo, guide], 1) - 0.5, sizes, seen))
+    def forward(self, photo: Tensor, guide: Tensor) -> tuple[Tensor, Tensor]:
+        x = torch.cat([photo, guide], 1) - 0.5
+        x = self._to_heads(*self._coarse(x, None, None), x[:, :3])
         with torch.autocast(x.device.type, enabled=False):
             planes = F.pixel_shuffle(F.conv2d(x.float(), *self._heads(torch.float32), padding=1), 2)
         colours, logits = planes[:, :6], planes[:, 6:]
@@ -77,48 +72,53 @@ class CartoonNet(nn.Module):
         return COLOUR_GAIN * colours + torch.cat([photo, photo], 1), logits
 
     def layers(
-        self,
-        inputs: Tensor,
-        sizes: Sequence[tuple[int, int]] | None = None,
-        seen: "Seen | None" = None,
+        self, inputs: Tensor, sizes: Sequence[tuple[int, int]] | None = None, seen: "Seen | None" = None
     ) -> Tensor:
         """As forward, joined by `stack`, without gradients, in less time and memory.
 
-        inputs: photo and guide, uint8 (B, H, W, 3 + G). Returns (B, 11, h, w), as large as the largest of `sizes`.
+        inputs: photo and guide, uint8 (B, H, W, 3 + G). sizes: (height, width) of each picture in the upper left
+        corner, where the rest is padding. seen: what the attention looks at instead, where the input is one tile of a
+        larger picture. Returns (B, 11, h, w), as large as the largest of `sizes`.
         """
-        x = self._decoded(self.scaled(inputs), sizes, seen)
+        x = self.scaled(inputs)
+        coarse, skip = self._coarse(x, sizes, seen)
         photo = inputs[..., :3].permute(0, 3, 1, 2)
         height, width = (max(sides) for sides in zip(*(sizes or [inputs.shape[1:3]]), strict=True))
         result = torch.empty(len(inputs), len(PLANES), height, width, device=x.device)
         # Without a photo under them the colours would be rounded to 1/255 by a bfloat16's eight bits.
         weight, bias = self._heads(x.dtype if self.config.keeps_photo else torch.float32)
-        strip = STRIP if x.device.type == "cpu" else x.shape[2]
-        for top in range(0, -(-height // 2), strip):
-            bottom = min(top + strip, x.shape[2])
-            low = max(top - 1, 0)  # the heads' 3 x 3 kernels see one more row
-            planes = F.conv2d(self.last(x[:, :, low : bottom + 1]).to(weight.dtype), weight, bias, padding=1)
-            rows = slice(2 * top, min(2 * bottom, height))
-            _shuffle(planes[:, :, top - low : bottom - low], result[:, :, rows])
-            self._finish(result[:, :, rows], photo[:, :, rows, :width])
+        for seen_rows, own_rows, inner in _strips(skip):
+            at, pixels = _rows(seen_rows, 1), _rows(seen_rows, 2)
+            features = self._to_heads(coarse[:, :, _rows(seen_rows, 0.5)], skip[:, :, at], x[:, :3, pixels])
+            planes = F.conv2d(features.to(weight.dtype), weight, bias, padding=1)[:, :, inner]
+            rows = _rows(own_rows, 2)
+            _shuffle(planes, result[:, :, rows])
+            self._finish(result[:, :, rows], photo[:, :, rows, :width][:, :, : result[:, :, rows].shape[2]])
         return result
 
     def scaled(self, inputs: Tensor) -> Tensor:
         """uint8 (B, H, W, C) -> (B, C, H, W), -0.5..0.5 in the network's number format."""
         return inputs.to(self.stem.weight.dtype).div_(255).sub_(0.5).permute(0, 3, 1, 2)
 
-    def _decoded(self, x: Tensor, sizes: Sequence[tuple[int, int]] | None, seen: "Seen | None") -> Tensor:
-        """What the heads get, (B, w0, H/2, W/2), for photo and guide as -0.5..0.5."""
-        photo = x[:, :3]
+    def _coarse(
+        self, x: Tensor, sizes: Sequence[tuple[int, int]] | None, seen: "Seen | None"
+    ) -> tuple[Tensor, Tensor]:
+        """All but the last step up, for photo and guide as -0.5..0.5: (B, w1, H/4, W/4), and its skip."""
         x, skips = self.encoded(x)
         if seen is None:
             seen = self.attend.look(x, sizes and [(-(-h // MULTIPLE), -(-w // MULTIPLE)) for h, w in sizes])
         x = self.middle(self.attend(x, seen))  # (B, w3, H/16, W/16)
-        for level in reversed(range(len(self.decode))):
-            x = self._merged(level, x, skips.pop())
-            if level == 0 and self.look is not None:
-                x = x + self.look(F.pixel_unshuffle(photo, 2))
-            x = self.decode[level](x)
-        return x
+        for level in reversed(range(1, len(self.decode))):
+            x = self.decode[level](self._merged(level, x, skips.pop()))
+        return x, skips.pop()
+
+    def _to_heads(self, coarse: Tensor, skip: Tensor, photo: Tensor) -> Tensor:
+        """The last step up: what the heads get, (B, w0, H/2, W/2). photo: -0.5..0.5."""
+        x = self._merged(0, coarse, skip)
+        if self.look is not None:
+            x = x + self.look(F.pixel_unshuffle(photo, 2))
+        features: Tensor = self.last(self.decode[0](x))
+        return features
 
     def _merged(self, level: int, coarse: Tensor, skip: Tensor) -> Tensor:
         """One step up: the coarse features and what the gate lets through of the skip, fused."""
@@ -150,14 +150,16 @@ class CartoonNet(nn.Module):
         """What the attention gets, (B, w3, H/16, W/16), and the skips of the levels above it."""
         # The stem sees 2 x 2 pixels as channels; as one strided convolution that takes no copy.
         weight = self.stem.weight.unflatten(1, (-1, 2, 2)).permute(0, 1, 4, 2, 5, 3).flatten(4, 5).flatten(2, 3)
-        x = F.conv2d(x, weight, self.stem.bias, stride=2, padding=2)  # (B, w0, H/2, W/2)
-        skips: list[Tensor] = []
-        for level, stage in enumerate(self.encode):
-            x = stage(x)  # (B, w[level], H/2^(level+1), ...)
-            if level < len(self.down):
-                skips.append(x)
-                x = self.down[level](x)
-        return x, skips
+        parts = []
+        for seen_rows, _, inner in _strips(x, 2):
+            part = F.conv2d(x[:, :, _rows(seen_rows, 2)], weight, self.stem.bias, stride=2, padding=2)
+            parts.append(self.encode[0](part)[:, :, inner])
+        x = parts[0] if len(parts) == 1 else torch.cat(parts, 2)  # (B, w0, H/2, W/2)
+        skips: list[Tensor] = [x]
+        for down, stage in zip(self.down, self.encode[1:], strict=True):
+            x = stage(down(x))
+            skips.append(x)  # (B, w[level], H/2^(level+1), ...)
+        return skips.pop(), skips
 
 
 def stack(colours: Tensor, logits: Tensor) -> Tensor:
@@ -296,6 +298,26 @@ def _stage(width: int, depth: int) -> nn.Sequential:
 
 def _look(width: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(12, 2 * width, 3, padding=1), nn.SiLU(), nn.Conv2d(2 * width, width, 3, padding=1))
+
+
+def _strips(x: Tensor, times: int = 1) -> Iterator[tuple[slice, slice, slice]]:
+    """Rows that the finest level works on at a time: those it sees, its own, and its own among those it sees.
+
+    x is `times` as high as that level. All of it at once on a GPU, and where gradients are wanted.
+    """
+    rows, columns = x.shape[2] // times, x.shape[3] // times
+    step = rows
+    if x.device.type == "cpu" and not torch.is_grad_enabled():
+        step = max(2 * RIM, STRIP // columns // 2 * 2)
+    for top in range(0, rows, step):
+        bottom = min(top + step, rows)
+        low, high = max(top - RIM, 0), min(bottom + RIM, rows)
+        yield slice(low, high), slice(top, bottom), slice(top - low, bottom - low)
+
+
+def _rows(rows: slice, times: float) -> slice:
+    """Rows of another level."""
+    return slice(int(rows.start * times), int(rows.stop * times))
 
 
 def _doubled(x: Tensor) -> Tensor:
