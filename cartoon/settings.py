@@ -26,8 +26,8 @@ STYLES_DIR: Final = Path(__file__).resolve().parents[1] / "styles"
 _HEX_COLOUR: Final = re.compile(r"#[0-9a-fA-F]{6}")
 
 
-# Read by torch at its first allocation. A pass takes and returns hundreds of megabytes; in pages of 2 MB instead of 4 kB
-# Linux hands them out several times as fast (pytorch/pytorch#107697).
+# Read by torch at its first allocation. A pass takes and returns hundreds of megabytes; in pages of 2 MB instead of
+# 4 kB Linux hands them out several times as fast (pytorch/pytorch#107697).
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 

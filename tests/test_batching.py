@@ -12,7 +12,7 @@ import torch
 
 from cartoon.errors import ResourceError
 from cartoon.portrait.batching import Batcher
-from cartoon.portrait.room import Room, free_memory
+from cartoon.portrait.room import BYTES_PER_PIXEL, Room, free_memory
 from cartoon.portrait.turns import Gate, Ticket
 from cartoon.styles.network import Canvas, Drawn, StyleNet
 from cartoon.styles.registry import StyleCard
@@ -188,7 +188,7 @@ def test_what_is_large_for_the_memory_is_cut_into_tiles(free: int) -> None:
     for shape in ((640, 512), (2048, 1648), (4096, 4096), (512, 4096)):
         tile = room.tile(shape)
         pixels = tile[0] * tile[1] if tile else shape[0] * shape[1]
-        assert pixels * 180 <= max(free * 0.8, 180 * 512 * 512)
+        assert pixels * BYTES_PER_PIXEL["bf16"] <= max(free * 0.8, BYTES_PER_PIXEL["bf16"] * 512 * 512)
         if tile:
             parts = list(cut(shape, tile))
             assert (

@@ -181,14 +181,15 @@ def test_true_colours_are_left_alone() -> None:
     picture = photo.astype(np.float32) / 255
     kept = picture.copy()
     compose.correct_skin(picture, photo, [template((60, 60), 50)])
+    compose.correct_cast(picture, photo)
     assert np.array_equal(picture, kept)
-    assert compose.correct_cast(picture, photo) is picture
 
 
 def test_a_cast_over_the_whole_picture_is_taken_back() -> None:
     photo = noise(120, 120)
     cast = np.clip(photo.astype(np.float32) / 255 * np.array([1.25, 0.8, 1.0], np.float32), 0, 1)
-    fixed = compose.correct_cast(cast, photo)
+    fixed = cast.copy()
+    compose.correct_cast(fixed, photo)
 
     def mean(picture: NDArray[np.float32]) -> NDArray[np.float32]:
         return cv2.cvtColor(picture.astype(np.float32), cv2.COLOR_RGB2Lab)[..., 1:].mean((0, 1))

@@ -2,11 +2,14 @@
 
 import itertools
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 
+from cartoon.portrait import finish, sheet
+from cartoon.portrait.compose import enlarge
 from cartoon.portrait.finish import seed_of
 from cartoon.portrait.paint import paint
 from cartoon.portrait.render import Asked, drawing_share, render
@@ -200,7 +203,7 @@ def test_toned_multiplies_luma_and_chroma() -> None:
 
 def test_what_is_reduced_comes_back_in_its_size() -> None:
     ramp = torch.arange(90, dtype=torch.float32).view(1, 1, 1, 90).expand(1, 2, 70, 90)
-    back = layers.enlarged(layers.reduced(ramp, 4), 4, ramp)
+    back = layers.enlarged(layers.reduced(ramp, 4), 4, (70, 90))
     assert back.shape == ramp.shape
     assert torch.allclose(back[..., 4:-6], ramp[..., 4:-6], atol=1e-3)
 
@@ -213,3 +216,17 @@ def test_blur_keeps_the_mean_and_is_the_same_with_and_without_gradients(sigma: f
     assert torch.allclose(plain, tracked, atol=2e-3)
     assert abs(float(plain.mean() - x.mean())) < 0.02
     assert float(plain.std()) < float(x.std())
+
+
+@pytest.mark.parametrize("painter", ["anime", "comic", "watercolor", "sketch", "painted"])
+def test_bands_of_a_picture_cannot_be_told_from_the_whole(painter: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    stack, photo, face = person()
+    large = (3 * SIDE, 3 * SIDE)
+    stack, photo, face = enlarge(stack, large), cv2.resize(photo, large), face * np.float32(3)
+    whole, _ = render(stack.copy(), photo, [face], Asked(painter))
+    for module in (sheet, finish):
+        monkeypatch.setattr(module, "BAND", 1)
+        monkeypatch.setattr(module, "ROWS", 96)
+    banded, _ = render(stack.copy(), photo, [face], Asked(painter))
+    assert np.abs(whole - banded).max() < 3 / 255
+    assert np.abs(whole - banded).mean() < 0.05 / 255

@@ -42,7 +42,9 @@ def warp(pixels: Pixels, person: Plane, landmarks: Points, amount: float) -> tup
     # The pull is smooth: a few pixels carry it.
     few = tuple(max(2, round(side / max(1.0, PULL_STEP * fw))) for side in size)
     middles = (np.arange(n, dtype=np.float32) + 0.5 for n in few)
-    along, down = ((middle * side / n - 0.5).astype(np.float32) for middle, side, n in zip(middles, size, few, strict=True))
+    along, down = (
+        (middle * side / n - 0.5).astype(np.float32) for middle, side, n in zip(middles, size, few, strict=True)
+    )
     pull = _pull(landmarks, amount, *np.meshgrid(along + np.float32(x0), down + np.float32(y0)))
     dx, dy = (cv2.resize(part, size, interpolation=cv2.INTER_CUBIC) for part in pull)
     map_x, map_y = dx + np.arange(size[0], dtype=np.float32), dy + np.arange(size[1], dtype=np.float32)[:, None]

@@ -94,7 +94,7 @@ def feature_areas(stack: Tensor, faces: Sequence[FaceTones]) -> tuple[Tensor, Te
         x, y = (reduced(axis.expand(1, 1, *window.shape), coarse) for axis in (window.x, window.y))
         for plane, found in zip((quiet, rims), _feature_areas(face, x, y), strict=True):
             part = plane[window.part]
-            torch.maximum(part, enlarged(found, coarse, part), out=part)
+            torch.maximum(part, enlarged(found, coarse, part.shape[2:]), out=part)
     return quiet, rims
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from cartoon.image import Pixels
 from cartoon.portrait.align import Crop
 from cartoon.portrait.guide import OVAL, Plane, Points, face_width, smoothstep
-from cartoon.styles.layers import ALPHA, INK, LINE, PLANES
+from cartoon.styles.layers import ALPHA, INK, LINE
 
 Stack = NDArray[np.float32]
 Picture = NDArray[np.float32]
@@ -26,6 +26,7 @@ CAST_SHIFT: Final = 4.0
 """CIELAB a*b* distance that the whole picture's mean may move."""
 
 SHIFTED_AT: Final = 128.0
+ROWS: Final = 256
 
 
 def paste(stack: Stack, drawn: Stack, crop: Crop, landmarks: Points) -> None:
@@ -43,23 +44,21 @@ def paste(stack: Stack, drawn: Stack, crop: Crop, landmarks: Points) -> None:
     mask = 1 - smoothstep(distance, 1.05, 1.4)
     shift = crop.matrix.copy()
     shift[:, 2] += shift[:, :2] @ np.array([x0, y0], np.float64)
-    planes = np.ascontiguousarray(drawn.transpose(1, 2, 0))
     scale = float(np.hypot(crop.matrix[0, 0], crop.matrix[1, 0]))
-    if scale > 1.3:  # the crop is shrunk on its way back: smooth first, or thin lines alias
-        planes = np.asarray(cv2.GaussianBlur(planes, (0, 0), 0.4 * scale), np.float32)
     flags = cv2.WARP_INVERSE_MAP | (cv2.INTER_LINEAR if scale > 1.3 else cv2.INTER_CUBIC)
-    size = (int(x1 - x0), int(y1 - y0))
-    back = np.concatenate(  # OpenCV warps at most four channels at a time
-        [
-            cv2.warpAffine(np.ascontiguousarray(part), shift, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
-            for part in np.split(planes, range(4, planes.shape[2], 4), axis=2)
-        ],
-        axis=2,
-    ).transpose(2, 0, 1)
-    region, back = stack[:, y0:y1, x0:x1], np.clip(back, 0, 1)
+
+    def back(plane: Plane) -> Plane:
+        if scale > 1.3:  # the crop is shrunk on its way back: smooth first, or thin lines alias
+            plane = np.asarray(cv2.GaussianBlur(plane, (0, 0), 0.4 * scale), np.float32)
+        size = (int(x1 - x0), int(y1 - y0))
+        moved = cv2.warpAffine(plane, shift, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+        return np.asarray(np.clip(moved, 0, 1, out=moved), np.float32)
+
+    region = stack[:, y0:y1, x0:x1]
     # What is behind the person stays as the whole picture has it: at another scale it would be another drawing.
-    mask = mask * smoothstep(np.maximum(region[ALPHA], back[ALPHA]), 0.02, 0.4)
-    region += mask * (back - region)
+    mask = mask * smoothstep(np.maximum(region[ALPHA], back(drawn[ALPHA])), 0.02, 0.4)
+    for plane, whole in zip(drawn, region, strict=True):  # one at a time: all of a large face's are 500 MB
+        whole += mask * (back(plane) - whole)
 
 
 def enlarge(stack: Stack, shape: tuple[int, int]) -> Stack:
@@ -90,8 +89,8 @@ def correct_skin(person: Picture, photo: Pixels, faces: Sequence[Points]) -> Non
             _shift_skin(person, face, shift, skin)
 
 
-def correct_cast(picture: Picture, photo: Pixels) -> Picture:
-    """Keep the overall balance: the whole picture's mean a*b* moves by CAST_SHIFT at most. Lightness stays as drawn."""
+def correct_cast(picture: Picture, photo: Pixels) -> None:
+    """Keep the overall balance, in place: the picture's mean a*b* moves by CAST_SHIFT at most. Lightness stays."""
     small_size = _bounded(picture.shape[:2], 256)
     before = _lab(cv2.resize(photo, small_size, interpolation=cv2.INTER_AREA).astype(np.float32) / 255)
     # Plane by plane, which copies nothing when the picture's planes lie apart in memory.
@@ -99,10 +98,11 @@ def correct_cast(picture: Picture, photo: Pixels) -> Picture:
     after = _lab(np.clip(np.dstack(planes), 0, 1))
     cast = _excess((after - before)[..., 1:].reshape(-1, 2).mean(0), CAST_SHIFT)
     if not np.any(cast):
-        return picture
-    lab = _lab(np.clip(picture, 0, 1))
-    lab[..., 1:] -= cast
-    return _rgb(lab)
+        return
+    for top in range(0, len(picture), ROWS):  # few rows at a time: the copies stay small
+        lab = _lab(np.clip(picture[top : top + ROWS], 0, 1))
+        lab[..., 1:] -= cast
+        picture[top : top + ROWS] = _rgb(lab)
 
 
 def to_uint8(picture: Picture | Plane) -> NDArray[np.uint8]:
@@ -140,11 +140,12 @@ def _shift_skin(picture: Picture, face: Points, shift: NDArray[np.float32], skin
     reach = np.array([1.1 * fw, 1.6 * fw])
     x0, y0 = np.clip(np.floor(centre - reach), 0, [width - 1, height - 1]).astype(int)
     x1, y1 = np.clip(np.ceil(centre + reach), 1, [width, height]).astype(int)
-    part = np.ascontiguousarray(picture[y0:y1, x0:x1])
+    part = picture[y0:y1, x0:x1]
     # The change is smooth: it is found where the face is SHIFTED_AT px wide and enlarged.
     factor = max(1.0, fw / SHIFTED_AT)
     size = (max(1, round((x1 - x0) / factor)), max(1, round((y1 - y0) / factor)))
-    lab = _lab(np.clip(cv2.resize(part, size, interpolation=cv2.INTER_AREA), 0, 1))
+    small = [cv2.resize(part[..., c], size, interpolation=cv2.INTER_AREA) for c in range(3)]
+    lab = _lab(np.clip(np.dstack(small), 0, 1))
     drawn = _rgb(lab)
     alike = np.exp(-((lab[..., 1:] - skin[1:]) ** 2).sum(2) / (2 * 12.0**2))
     x, y = np.meshgrid(
@@ -152,8 +153,11 @@ def _shift_skin(picture: Picture, face: Points, shift: NDArray[np.float32], skin
     )
     near = 1 - smoothstep(np.hypot((x - centre[0]) / reach[0], (y - centre[1]) / reach[1]), 0.6, 0.98)
     lab[..., 1:] -= shift * (alike * near)[..., None].astype(np.float32)
-    change = cv2.resize(_rgb(lab) - drawn, (int(x1 - x0), int(y1 - y0)), interpolation=cv2.INTER_LINEAR)
-    picture[y0:y1, x0:x1] = np.clip(part + change, 0, 1)
+    change = _rgb(lab) - drawn
+    for c in range(3):  # plane by plane, which copies nothing when they lie apart in memory
+        plane = part[..., c]
+        plane += cv2.resize(np.ascontiguousarray(change[..., c]), (int(x1 - x0), int(y1 - y0)))
+        np.clip(plane, 0, 1, out=plane)
 
 
 def _excess(shift: NDArray[Any], allowed: float) -> NDArray[np.float32]:

@@ -3,27 +3,27 @@
 Tones at percentiles of blurred lightness after Winnemöller, Olsen, Gooch, "Real-time video abstraction" (2006).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from cartoon.portrait.areas import Window, beards, bounds, feature_areas, grid, moved, scale
+from cartoon.portrait.areas import Window, beards, bounds, feature_areas, grid, moved
+from cartoon.portrait.sheet import Sheet
 from cartoon.portrait.tones import EQUALISE_SIGMA, EQUALISED, SMOOTH_SIGMA, FaceTones
 from cartoon.styles.layers import (
     ALPHA,
     FOREGROUND,
     HAIR,
     SKIN,
-    enlarged,
     luma,
     masked_blur,
     opponent,
     over,
-    reduced,
     smoothstep,
     steps,
     to_rgb,
@@ -31,8 +31,6 @@ from cartoon.styles.layers import (
 
 STRAND_SIGMA: Final = 0.006
 """Face widths: strands finer than this are texture, no drawing."""
-FINEST: Final = 0.75
-"""Px that a strand keeps: skin and hair are smooth, and are painted on a picture reduced so far, then enlarged."""
 BEARD_GREYER: Final = 0.55
 BEARD_DARKER: Final = 0.06
 """How a beard is set off from skin: share of its colour taken out, and of luma."""
@@ -69,49 +67,61 @@ class HairLook:
 class Regions:
     """Skin, hair and the rest of the person, recoloured each on its own; every face with its own tones."""
 
-    def __init__(self, stack: Tensor, faces: Sequence[FaceTones], crisp: bool = False) -> None:
-        self.stack, self.faces = stack, tuple(faces)
+    def __init__(self, sheet: Sheet, crisp: bool = False) -> None:
+        self.sheet, self.crisp = sheet, crisp
+        stack, faces = sheet.stack, sheet.faces
         low, high = (0.3, 0.7) if crisp else (0.2, 0.8)
         skin = stack[:, SKIN : SKIN + 1]
         hair = stack[:, HAIR : HAIR + 1]
         alpha = stack[:, ALPHA : ALPHA + 1].clamp_min(0.05)
         # The masks end with the person; the colours must go on to the other side of a soft border.
         skin, hair = (smoothstep((m / alpha).clamp(0, 1), low, high) for m in (skin, hair))
-        self.beard = beards(stack, self.faces) * skin
+        self.beard = beards(stack, faces) * skin
         skin, hair = skin - self.beard, hair + self.beard
         total = (skin + hair).clamp_min(1)
-        self.skin = skin / total if self.faces else torch.zeros_like(skin)
+        self.skin = skin / total if faces else torch.zeros_like(skin)
         self.hair = hair / total
-        self.quiet, self.rims = feature_areas(stack, self.faces)
-        # Eyes and lips are drawn afterwards: skin goes on under them instead of taking on their colours.
-        self.bare = stack[:, SKIN : SKIN + 1] * (1 - self.quiet) * (1 - self.beard)
+        self.quiet, self.rims = feature_areas(stack, faces)
 
     def mix(self, cloth: Tensor, skin: SkinLook, hair: HairLook, hair_pale: float = 0.0) -> Tensor:
         """Clothes with hair and skin laid over them."""
-        mixed = self._laid(cloth, self.hair, lambda part: _paint_hair(part, hair, hair_pale))
-        return self._laid(mixed, self.skin, lambda part: _by_face(part, lambda p, face: _paint_skin(p, face, skin)))
+        return self._laid(
+            cloth,
+            lambda part: _paint_hair(part, hair, hair_pale),
+            lambda part: _by_face(part, lambda p, face: _paint_skin(p, face, skin)),
+        )
 
     def darkness(self, cloth: Tensor) -> Tensor:
         """Graphite on each part, 0..1."""
-        mixed = self._laid(cloth, self.hair, _shade_hair)
-        return self._laid(mixed, self.skin, lambda part: _by_face(part, _shade_skin))
+        return self._laid(cloth, _shade_hair, lambda part: _by_face(part, _shade_skin))
 
-    def _laid(self, base: Tensor, mask: Tensor, painter: Callable[["_Part"], Tensor]) -> Tensor:
-        """What a painter makes of the part of the picture where the mask is, laid over `base` there, in place."""
-        found = bounds(mask)
-        if found is None:
-            return base
-        rows, columns = found
-        part = np.s_[:, :, rows, columns]
-        faces = tuple(moved(face, columns.start, rows.start) for face in self.faces)
-        width = scale(self.stack, self.faces)
-        whole = _Part(self.stack[part][:, FOREGROUND], self.hair[part], self.bare[part], self.beard[part], faces, width)
-        factor = 1
-        while FINEST * 2 * factor <= STRAND_SIGMA * width:
-            factor *= 2
-        painted = enlarged(painter(whole.reduced(factor)), factor, base[part])
-        base[part] = over(base[part], painted, mask[part])
+    def _laid(self, base: Tensor, hair: "_Painter", skin: "_Painter") -> Tensor:
+        """Hair and skin as their painters have them, laid over `base` in place."""
+        areas = [bounds(mask) for mask in (self.hair, self.skin)]
+        if any(areas):
+            painted = self.sheet.smooth("figure", partial(self._painted, hair, skin, base.shape[1]))
+            for area, mask, over_it in zip(areas, (self.hair, self.skin), painted.chunk(2, 1), strict=True):
+                if area:
+                    part = np.s_[:, :, area[0], area[1]]
+                    base[part] = over(base[part], over_it[part], mask[part])
         return base
+
+    def _painted(self, hair: "_Painter", skin: "_Painter", channels: int, sheet: Sheet) -> Tensor:
+        """Hair and skin of a sheet, (1, channels, H, W) each, joined; zeros where there is none of it."""
+        regions = self if sheet is self.sheet else Regions(sheet, self.crisp)
+        # Eyes and lips are drawn afterwards: skin goes on under them instead of taking on their colours.
+        bare = sheet.stack[:, SKIN : SKIN + 1] * (1 - regions.quiet) * (1 - regions.beard)
+        rgb = sheet.stack[:, FOREGROUND]
+        result = rgb.new_zeros(1, 2 * channels, *rgb.shape[2:])
+        for mask, painter, planes in zip((regions.hair, regions.skin), (hair, skin), result.chunk(2, 1), strict=True):
+            found = bounds(mask)
+            if found:
+                part = np.s_[:, :, found[0], found[1]]
+                faces = tuple(moved(face, found[1].start, found[0].start) for face in sheet.faces)
+                planes[part] = painter(
+                    _Part(rgb[part], regions.hair[part], bare[part], regions.beard[part], faces, sheet.width)
+                )
+        return result
 
     def contours(self, line: Tensor, skin: float, hair: float) -> Tensor:
         """Lines as heavy as each part bears them; none under the drawn features, all of a spectacle's frame."""
@@ -131,13 +141,8 @@ class _Part:
     faces: tuple[FaceTones, ...]
     width: float
 
-    def reduced(self, factor: int) -> "_Part":
-        """The same on fewer pixels."""
-        if factor == 1:
-            return self
-        planes = (reduced(plane, factor) for plane in (self.rgb, self.hair, self.bare, self.beard))
-        faces = tuple(replace(f, landmarks=f.landmarks / factor, width=f.width / factor) for f in self.faces)
-        return _Part(*planes, faces, self.width / factor)
+
+_Painter = Callable[[_Part], Tensor]
 
 
 def _by_face(part: _Part, painter: Callable[[_Part, FaceTones], Tensor]) -> Tensor:
@@ -200,7 +205,7 @@ def _local(y: Tensor, hair: Tensor, fw: float) -> tuple[Tensor, Tensor]:
 
 
 def _levels(part: _Part, face: FaceTones) -> tuple[Tensor, Tensor]:
-    """The skin's luma, smoothed to forms and with the light partly equalised; and its smooth chroma, R - Y and B - Y."""
+    """The skin's luma, smoothed to forms and with the light partly equalised; and its smooth R - Y and B - Y."""
     y, chroma = opponent(part.rgb)
     smooth = masked_blur(torch.cat([y, chroma[:, :1], chroma[:, 2:]], 1), part.bare, SMOOTH_SIGMA * face.width)
     wide = masked_blur(y, part.bare, EQUALISE_SIGMA * face.width)

@@ -16,8 +16,8 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from cartoon.portrait.areas import scale
 from cartoon.portrait.figure import HairLook, Regions, SkinLook
+from cartoon.portrait.sheet import Sheet, bands
 from cartoon.portrait.tones import FaceTones
 from cartoon.styles.layers import (
     ALPHA,
@@ -65,12 +65,24 @@ class Painted:
 
 
 def paint(stack: Tensor, faces: Sequence[FaceTones], style: str) -> Painted:
-    """Paint a stack (B, 11, H, W) in a style: "anime", "comic", "watercolor", "sketch" or "painted" (as it is)."""
-    return _PAINTERS[style](stack.float(), faces)
+    """Paint a stack (1, 11, H, W) in a style: "anime", "comic", "watercolor", "sketch" or "painted" (as it is)."""
+    result: Painted | None = None
+    for sheet, rows, inner in bands(stack.float(), faces):
+        painted = _PAINTERS[style](sheet)
+        if painted.cover.shape[2] == stack.shape[2]:
+            return painted
+        parts = (painted.person, painted.backdrop, painted.cover)
+        if result is None:
+            person, backdrop, cover = (part.new_empty(*part.shape[:2], *stack.shape[2:]) for part in parts)
+            result = Painted(person, backdrop, cover, painted.width)
+        for whole, part in zip((result.person, result.backdrop, result.cover), parts, strict=True):
+            whole[:, :, rows] = part[:, :, inner]
+    assert result is not None
+    return result
 
 
-def _anime(stack: Tensor, faces: Sequence[FaceTones]) -> Painted:
-    fw, regions = scale(stack, faces), Regions(stack, faces)
+def _anime(sheet: Sheet) -> Painted:
+    stack, fw, regions = sheet.stack, sheet.width, Regions(sheet)
     fg, bg = stack[:, FOREGROUND], stack[:, BACKGROUND]
     y, chroma = opponent(fg)
     cloth = vibrance(chroma, 0.4) + (0.05 + 0.96 * torch.lerp(y, terrace(y, 0.075, 0.16), 0.8))
@@ -84,8 +96,8 @@ def _anime(stack: Tensor, faces: Sequence[FaceTones]) -> Painted:
     return Painted(over(person, _darker(fg, 0.30), line + edge - line * edge), backdrop, _cover(stack, edge), fw)
 
 
-def _comic(stack: Tensor, faces: Sequence[FaceTones]) -> Painted:
-    fw, regions = scale(stack, faces), Regions(stack, faces, crisp=True)
+def _comic(sheet: Sheet) -> Painted:
+    stack, fw, regions = sheet.stack, sheet.width, Regions(sheet, crisp=True)
     fg, bg = stack[:, FOREGROUND], stack[:, BACKGROUND]
     y, chroma = opponent(fg)
     cloth = vibrance(chroma, 0.6) + (0.02 + torch.lerp(y, terrace(y, 0.13, 0.12, 0.15), 0.75))
@@ -100,22 +112,25 @@ def _comic(stack: Tensor, faces: Sequence[FaceTones]) -> Painted:
     return Painted(over(person, INK_BLACK, edge), backdrop, _cover(stack, edge), fw)
 
 
-def _watercolor(stack: Tensor, faces: Sequence[FaceTones]) -> Painted:
-    fw, regions = scale(stack, faces), Regions(stack, faces)
-    fg, bg = stack[:, FOREGROUND], stack[:, BACKGROUND]
-    y, chroma = opponent(fg)
+def _watercolor(sheet: Sheet) -> Painted:
+    stack, fw, regions = sheet.stack, sheet.width, Regions(sheet)
+    y, chroma = opponent(stack[:, FOREGROUND])
     cloth = vibrance(chroma, 0.6) + (0.25 + 0.74 * torch.lerp(y, terrace(y, 0.11, 0.22), 0.65))
     person = regions.mix(cloth, WATER_SKIN, WATER_HAIR, hair_pale=0.12)
-    y, chroma = opponent(blur(bg, 0.07 * fw))
-    backdrop = vibrance(chroma, 0.75) + (0.37 + 0.62 * y)
+    backdrop = sheet.smooth("backdrop", _washed)
     line = regions.contours(stack[:, LINE : LINE + 1], skin=0.22, hair=0.65)
     person = over(person, PENCIL, 0.6 * line)
     edge = _outline(stack, 0.003 * fw)
     return Painted(over(person, PENCIL, 0.4 * edge), backdrop, _cover(stack, 0.4 * edge), fw)
 
 
-def _sketch(stack: Tensor, faces: Sequence[FaceTones]) -> Painted:
-    fw, regions = scale(stack, faces), Regions(stack, faces)
+def _washed(sheet: Sheet) -> Tensor:
+    y, chroma = opponent(blur(sheet.stack[:, BACKGROUND], 0.07 * sheet.width))
+    return vibrance(chroma, 0.75) + (0.37 + 0.62 * y)
+
+
+def _sketch(sheet: Sheet) -> Painted:
+    stack, fw, regions = sheet.stack, sheet.width, Regions(sheet)
     y = luma(stack[:, FOREGROUND])
     cloth = (1 - y / 0.9).clamp(0, 1) ** 1.2 * 0.8
     dark = regions.darkness(cloth)
@@ -125,18 +140,17 @@ def _sketch(stack: Tensor, faces: Sequence[FaceTones]) -> Painted:
     )
     edge = _outline(stack, 0.004 * fw)
     graphite = graphite * (1 - 0.66 * torch.maximum(line, 0.6 * edge))
-    near = blur(stack[:, ALPHA : ALPHA + 1], 0.16 * fw)
+    near = sheet.smooth("near", lambda small: blur(small.stack[:, ALPHA : ALPHA + 1], 0.16 * small.width))
     halo = 0.26 * smoothstep(near, 0.03, 0.55)
     person, backdrop = (grey.repeat(1, 3, 1, 1) for grey in (graphite, PAPER_LUMA * (1 - halo)))
     return Painted(person, backdrop, _cover(stack, 0.75 * edge), fw)
 
 
-def _plain(stack: Tensor, faces: Sequence[FaceTones]) -> Painted:
+def _plain(sheet: Sheet) -> Painted:
     """Layers that are a drawing already, as a style of a user's own has them."""
+    stack = sheet.stack
     ink = 1 - stack[:, LINE : LINE + 1]
-    return Painted(
-        stack[:, FOREGROUND] * ink, stack[:, BACKGROUND] * ink, stack[:, ALPHA : ALPHA + 1], scale(stack, faces)
-    )
+    return Painted(stack[:, FOREGROUND] * ink, stack[:, BACKGROUND] * ink, stack[:, ALPHA : ALPHA + 1], sheet.width)
 
 
 def _outline(stack: Tensor, half_width: float) -> Tensor:
@@ -155,7 +169,7 @@ def _darker(rgb: Tensor, share: float) -> Tensor:
     return toned(rgb, share, red=0.75, blue=0.70, offset=(0.015, 0.02))
 
 
-_PAINTERS: Final[dict[str, Callable[[Tensor, Sequence[FaceTones]], Painted]]] = {
+_PAINTERS: Final[dict[str, Callable[[Sheet], Painted]]] = {
     "anime": _anime,
     "comic": _comic,
     "watercolor": _watercolor,

@@ -36,7 +36,7 @@ from cartoon.styles.resident import Residents
 
 log = logging.getLogger(__name__)
 
-LARGEST_DRAWN: Final = 2048
+LARGEST_DRAWN: Final = 4096
 """Long side, px, of the largest picture drawn in one piece; above it the drawing is enlarged, and says so."""
 HOME_SIZE: Final = 640
 """Long side, px, of the portraits the network learned from. A smaller photo is enlarged to it first: lines come out

@@ -59,24 +59,27 @@ def render(stack: Stack, photo: Pixels, faces: Sequence[Points], asked: Asked) -
         painted.backdrop.clamp_(0, 1)
         if asked.painter in COLOURED:
             correct_skin(_view(painted.person), photo, faces)
-        drawn = _drawn(painted, layers, photo, tones, asked)
+        drawn, cover = _drawn(painted, layers, photo, tones, asked), painted.cover
+        del painted  # at 4096 px its planes are 400 MB
         drawn = _mixed(drawn, layers, photo, asked)
         if asked.background == "transparent":
-            return _view(drawn), painted.cover[0, 0].numpy()
+            return _view(drawn), cover[0, 0].numpy()
         if asked.background != "drawn":
-            drawn = over(_behind(asked.background, photo), drawn, painted.cover)
+            drawn = over(_behind(asked.background, photo), drawn, cover)
         return _view(drawn), None
 
 
 def _drawn(painted: Painted, layers: Tensor, photo: Pixels, tones: Sequence[FaceTones], asked: Asked) -> Tensor:
     """The drawing at full strength: on its own backdrop, or the person alone where another background is asked for."""
     whole = asked.background == "drawn"
-    picture = painted.picture() if whole else painted.person
+    picture = (
+        torch.lerp(painted.backdrop, painted.person, painted.cover, out=painted.backdrop) if whole else painted.person
+    )
     if whole and asked.painter in COLOURED:
-        picture = _tensor(correct_cast(_view(picture), photo))
+        correct_cast(_view(picture), photo)
     if not asked.finished:
         return picture
-    return finish(picture, painted, layers, tones, asked.painter, asked.seed, whole).clamp(0, 1)
+    return finish(picture, painted, layers, tones, asked.painter, asked.seed, whole).clamp_(0, 1)
 
 
 def drawing_share(strength: float) -> float:
@@ -100,8 +103,8 @@ def _mixed(drawn: Tensor, layers: Tensor, photo: Pixels, asked: Asked) -> Tensor
         if asked.painter not in COLOURED:  # a flag's red behind graphite would be neither photo nor drawing
             flat = over(flat, luma(flat).expand(-1, 3, -1, -1), drawing_share(asked.strength))
         t = min(asked.strength / FLAT_FROM, 1.0)
-        base = flat if t == 1 else torch.lerp(_scaled(photo), flat, t * t * (3 - 2 * t))
-    return torch.lerp(base, drawn, drawing_share(asked.strength))
+        base = flat if t == 1 else torch.lerp(_scaled(photo), flat, t * t * (3 - 2 * t), out=flat)
+    return torch.lerp(base, drawn, drawing_share(asked.strength), out=base)
 
 
 def _behind(background: str, photo: Pixels) -> Tensor:
@@ -121,7 +124,3 @@ def _view(picture: Tensor) -> NDArray[np.float32]:
     """(1, 3, H, W) as (H, W, 3) without copying."""
     view: NDArray[np.float32] = picture[0].permute(1, 2, 0).numpy()
     return view
-
-
-def _tensor(picture: NDArray[np.float32]) -> Tensor:
-    return torch.from_numpy(picture).permute(2, 0, 1)[None].contiguous()  # nothing to do for what came from _view

@@ -11,9 +11,9 @@ from cartoon.styles.tiles import LEAST
 
 SHARE: Final = 0.8
 """Of the free memory a pass may take."""
-BYTES_PER_PIXEL: Final = {"fp32": 220, "bf16": 180, "fp16": 180}
+BYTES_PER_PIXEL: Final = {"fp32": 220, "bf16": 150, "fp16": 150}
 """What a pass takes at its peak, measured by benchmarks.memory on a CPU."""
-CPU_MOST: Final = 768 << 20
+CPU_MOST: Final = 512 << 20
 """Bytes a pass takes on a CPU at most, however much is free: larger pictures are drawn in tiles, hardly slower."""
 STEPS: Final = 8
 """Steps of a bucket's height and width per octave on a GPU: at most an eighth is padded in each direction."""

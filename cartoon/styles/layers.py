@@ -1,7 +1,8 @@
 """What the network makes of a photo and the styles paint with: a stack of eleven planes, and the arithmetic they share.
 
 A stack is float32 (B, 11, H, W), 0..1. "Luma" is gamma-encoded (ITU-R BT.601 weights on sRGB), close to L* / 100, and
-"chroma" what is left of R, G and B without it: a linear change of coordinates in which a tone can be stepped while its hue stays.
+"chroma" what is left of R, G and B without it: a linear change of coordinates in which a tone can be stepped while its
+hue stays.
 """
 
 from collections.abc import Sequence
@@ -96,7 +97,7 @@ def blur(x: Tensor, sigma: float) -> Tensor:
     if sigma < LEAST_SIGMA:
         return x
     factor = _reduction(x, sigma)
-    return enlarged(_gauss(reduced(x, factor), sigma / factor), factor, x)
+    return enlarged(_gauss(reduced(x, factor), sigma / factor), factor, x.shape[2:])
 
 
 def masked_blur(x: Tensor, mask: Tensor, sigma: float) -> Tensor:
@@ -107,7 +108,7 @@ def masked_blur(x: Tensor, mask: Tensor, sigma: float) -> Tensor:
     factor = _reduction(x, sigma)
     both = torch.cat([reduced(x * weight, factor), reduced(weight, factor)], 1)
     soft = _gauss(both, sigma / factor)
-    return enlarged(soft[:, :-1] / soft[:, -1:], factor, x)
+    return enlarged(soft[:, :-1] / soft[:, -1:], factor, x.shape[2:])
 
 
 def _reduction(x: Tensor, sigma: float) -> int:
@@ -134,9 +135,9 @@ def reduced(x: Tensor, factor: int) -> Tensor:
     return F.avg_pool2d(x, factor, ceil_mode=True, count_include_pad=False)
 
 
-def enlarged(small: Tensor, factor: int, like: Tensor) -> Tensor:
-    """The inverse of `reduced`, linear between pixels, in the height and width of `like`."""
-    height, width = like.shape[2:]
+def enlarged(small: Tensor, factor: int, shape: Sequence[int]) -> Tensor:
+    """The inverse of `reduced`, linear between pixels; shape: height and width, within a pixel of `small`."""
+    height, width = shape
     if factor == 1:
         return small
     if small.device.type == "cpu" and not small.requires_grad:  # as in _gauss

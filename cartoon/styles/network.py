@@ -1,6 +1,8 @@
 """One loaded network on one device, called with pictures of any size."""
 
+import ctypes
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,12 +98,14 @@ class StyleNet:
             deep[..., rows, columns] = found[..., inner_rows, inner_columns]
         assert deep is not None
         seen = self._net.attend.look(deep)
-        result = np.empty((len(PLANES), *full), np.float32)
+        result = np.empty((len(PLANES), height, width), np.float32)
         for part in tiles:
             planes = self._net.layers(whole[:, part.seen[0], part.seen[1]], seen=seen)
             (rows, columns), (inner_rows, inner_columns) = part.place(), part.inner()
-            result[:, rows, columns] = planes[0, :, inner_rows, inner_columns].cpu().numpy()
-        return Drawn(np.ascontiguousarray(result[:, :height, :width]))
+            into = result[:, rows, columns]  # cut at the picture's own border
+            into[:] = planes[0, :, inner_rows, inner_columns][:, : into.shape[1], : into.shape[2]].cpu().numpy()
+        _give_back()
+        return Drawn(result)
 
     def _inputs(self, batch: Sequence[Canvas], shape: tuple[int, int]) -> torch.Tensor:
         """Canvases, each padded to (height, width), as uint8 (B, H, W, 3 + G) on the device."""
@@ -113,6 +117,14 @@ class StyleNet:
             given[:height, width:] = given[:height, width - 1 : width]
             given[height:] = given[height - 1]
         return planes.to(self.device)
+
+
+def _give_back() -> None:
+    """Hand freed memory to the system: after a large picture glibc would keep hundreds of megabytes of it."""
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # not in every C library
+        if trim is not None:
+            trim(0)
 
 
 def _whole(shape: Sequence[int]) -> tuple[int, int]:

@@ -10,6 +10,7 @@ away, and a colour that training never showed comes out as it went in.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -83,7 +84,7 @@ class CartoonNet(nn.Module):
         x = self.scaled(inputs)
         coarse, skip = self._coarse(x, sizes, seen)
         photo = inputs[..., :3].permute(0, 3, 1, 2)
-        height, width = (max(sides) for sides in zip(*(sizes or [inputs.shape[1:3]]), strict=True))
+        height, width = (max(sides) for sides in zip(*(sizes or [(inputs.shape[1], inputs.shape[2])]), strict=True))
         result = torch.empty(len(inputs), len(PLANES), height, width, device=x.device)
         # Without a photo under them the colours would be rounded to 1/255 by a bfloat16's eight bits.
         weight, bias = self._heads(x.dtype if self.config.keeps_photo else torch.float32)
@@ -100,9 +101,7 @@ class CartoonNet(nn.Module):
         """uint8 (B, H, W, C) -> (B, C, H, W), -0.5..0.5 in the network's number format."""
         return inputs.to(self.stem.weight.dtype).div_(255).sub_(0.5).permute(0, 3, 1, 2)
 
-    def _coarse(
-        self, x: Tensor, sizes: Sequence[tuple[int, int]] | None, seen: "Seen | None"
-    ) -> tuple[Tensor, Tensor]:
+    def _coarse(self, x: Tensor, sizes: Sequence[tuple[int, int]] | None, seen: "Seen | None") -> tuple[Tensor, Tensor]:
         """All but the last step up, for photo and guide as -0.5..0.5: (B, w1, H/4, W/4), and its skip."""
         x, skips = self.encoded(x)
         if seen is None:
@@ -122,9 +121,9 @@ class CartoonNet(nn.Module):
 
     def _merged(self, level: int, coarse: Tensor, skip: Tensor) -> Tensor:
         """One step up: the coarse features and what the gate lets through of the skip, fused."""
-        coarse, fuse = self.up[level](coarse), self.fuse[level]
+        coarse, fuse = self.up[level](coarse), cast(nn.Conv2d, self.fuse[level])
         # `fuse` of both at once, but what it does to the coarse ones is done before they are enlarged.
-        of_coarse, of_skip = fuse.weight.split(skip.shape[1], 1)
+        of_coarse, of_skip = fuse.weight.chunk(2, 1)
         gated = F.conv2d(self.gate[level](skip, coarse), of_skip)
         return gated + _doubled(F.conv2d(coarse, of_coarse, fuse.bias))
 
@@ -149,7 +148,10 @@ class CartoonNet(nn.Module):
     def encoded(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         """What the attention gets, (B, w3, H/16, W/16), and the skips of the levels above it."""
         # The stem sees 2 x 2 pixels as channels; as one strided convolution that takes no copy.
-        weight = self.stem.weight.unflatten(1, (-1, 2, 2)).permute(0, 1, 4, 2, 5, 3).flatten(4, 5).flatten(2, 3)
+        weight = self.stem.weight
+        width, channels, side, _ = weight.shape
+        weight = weight.view(width, channels // 4, 2, 2, side, side).permute(0, 1, 4, 2, 5, 3)
+        weight = weight.reshape(width, channels // 4, 2 * side, 2 * side)
         parts = []
         for seen_rows, _, inner in _strips(x, 2):
             part = F.conv2d(x[:, :, _rows(seen_rows, 2)], weight, self.stem.bias, stride=2, padding=2)
@@ -272,7 +274,7 @@ class PixelNorm(nn.Module):
         """
         norm, result = self.norm, torch.empty_like(pixels)
         weight, bias = norm.weight.float(), norm.bias.float()
-        for part, target in zip(pixels.split(PART), result.split(PART), strict=True):
+        for part, target in zip(torch.split(pixels, PART), torch.split(result, PART), strict=True):
             target.copy_(F.layer_norm(part.float(), norm.normalized_shape, weight, bias, norm.eps))
         return result
 
@@ -327,7 +329,8 @@ def _doubled(x: Tensor) -> Tensor:
 
 def _shuffle(planes: Tensor, into: Tensor) -> None:
     """F.pixel_shuffle by 2 of (B, 4C, h, w) into (B, C, H, W), which may be a pixel smaller than 2h x 2w."""
-    parts = planes.contiguous().to(into.dtype).unflatten(1, (-1, 2, 2))
+    batch, channels, height, width = planes.shape
+    parts = planes.contiguous().to(into.dtype).view(batch, channels // 4, 2, 2, height, width)
     for down in range(2):
         for right in range(2):
             target = into[:, :, down::2, right::2]
