@@ -314,3 +314,32 @@ def test_a_gate_admits_by_ticket_and_gives_places_back_on_errors() -> None:
     assert sum(future.exception() is not None for future in entering) == 1
     with gate.turn(Ticket()):
         pass
+
+
+def test_a_gate_never_admits_more_than_its_places_and_keeps_the_order() -> None:
+    gate = Gate(10)
+    held: list[int] = []
+    order: list[int] = []
+    most = 0
+    lock, release = threading.Lock(), threading.Event()
+
+    def enter(number: int, places: int, ticket: Ticket) -> None:
+        nonlocal most
+        with gate.turn(ticket, places):
+            with lock:
+                order.append(number)
+                held.append(min(places, 10))
+                most = max(most, sum(held))
+            release.wait(20)
+            with lock:
+                held.remove(min(places, 10))
+
+    asked = [10, 3, 6, 25, 1, 1, 10, 4, 4, 4, 2]  # 25 of 10: that one goes alone
+    with ThreadPoolExecutor(len(asked)) as pool:
+        for number, places in enumerate(asked):
+            pool.submit(enter, number, places, Ticket())
+            wait_for(lambda count=number: len(order) == 1 and len(gate._waiting) == count)
+        release.set()
+    assert most <= 10
+    assert [number for number in order if asked[number] >= 6] == [0, 2, 3, 6]
+    assert sorted(order) == list(range(len(asked)))

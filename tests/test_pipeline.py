@@ -1,5 +1,9 @@
 """The resident pipeline with the shipped weights and real detectors, on the example portraits."""
 
+import json
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -14,7 +18,8 @@ from cartoon.portrait.pipeline import Cartoonizer, result_shape
 from cartoon.portrait.scale import resize
 from cartoon.settings import Options
 
-EXAMPLES = sorted((Path(__file__).parents[1] / "assets" / "examples").glob("*.jpg"))
+ROOT = Path(__file__).parents[1]
+EXAMPLES = sorted((ROOT / "assets" / "examples").glob("*.jpg"))
 TOLERANCE = {"fp32": 2, "bf16": 4, "fp16": 4}
 """Of 255; CONTRACT.md's promise for any batch, bucket, tile or order."""
 
@@ -109,6 +114,58 @@ def test_a_closed_artist_answers_everyone_and_takes_nobody(portraits) -> None:
             assert problem is None or isinstance(problem, ResourceError)
     with pytest.raises(ResourceError, match="shutting down"):
         artist(portraits[0], size=64)
+
+
+def test_who_waits_in_front_of_a_page_goes_before_a_batch(toon: Cartoonizer, portraits) -> None:
+    ended: list[str] = []
+
+    def note(name: str) -> Callable[[object], None]:
+        return lambda _: ended.append(name)
+
+    batch = [toon.submit(Photo(portraits[n % 4]), Options(size=200), urgent=False) for n in range(30)]
+    for future in batch:
+        future.add_done_callback(note("batch"))
+    batch[2].result(60)
+    before = len(ended)
+    urgent = toon.submit(Photo(portraits[5]), Options(size=200))
+    urgent.add_done_callback(note("urgent"))
+    urgent.result(60)
+    overtaking = ended.index("urgent") - before
+    for future in batch:
+        future.result(60)
+    # Those whose painting had begun may end first, and one that came in between; not the 27 that were waiting.
+    assert overtaking <= toon.at_once + 2
+
+
+def test_users_are_served_in_the_order_they_came(toon: Cartoonizer, portraits) -> None:
+    ended: list[int] = []
+    futures = []
+    for number in range(10):
+        futures.append(toon.submit(Photo(portraits[number % 4]), Options(size=160)))
+        futures[-1].add_done_callback(lambda _, number=number: ended.append(number))
+    for future in futures:
+        future.result(60)
+    assert max(abs(place - number) for place, number in enumerate(ended)) <= toon.at_once
+
+
+def test_with_little_memory_a_photo_is_painted_smaller_and_says_so(toon: Cartoonizer, portraits, monkeypatch) -> None:
+    monkeypatch.setattr(toon, "_most_pixels", 300 * 240)
+    large = resize(portraits[0], (1000, 800))
+    drawn = toon(large, size="original")
+    assert drawn.pixels.shape == (1000, 800, 3)
+    assert drawn.effective_size <= 300
+    assert drawn.notes == (f"Drawn from {drawn.effective_size} px and enlarged to 1000 px.",)
+
+
+@pytest.mark.slow
+def test_a_hundred_photos_of_all_sizes_stay_within_memory() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.mixed_sizes"], cwd=ROOT, capture_output=True, text=True, timeout=1200, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told["drawn"] == 100
+    assert told["peak_mb"] - told["idle_mb"] <= 1536
 
 
 def test_strength_moves_away_from_the_photo_step_by_step(toon: Cartoonizer, portraits) -> None:

@@ -137,6 +137,7 @@ class Batcher:
                 for piece in batch:
                     if not piece.future.done():
                         piece.future.set_exception(problem)
+            del batch  # its futures hold the results, which must not live until the next batch
 
     def _next(self) -> list[_Piece]:
         """The batch to run now, taken out of the queue; waits for one; empty once closed."""

@@ -46,7 +46,7 @@ def finish(
     """Finish a flattened picture (1, 3, H, W) in a style's manner; styles without a finish return it as it is.
 
     painted, stack, faces: what the picture was made from. whole: False where the person stands on another background
-    than the drawn one; then nothing is done to that background.
+    than the drawn one; then nothing is done to that background. The planes of `painted` may be used up.
     """
     finisher = _FINISHERS.get(style)
     if finisher is None:
@@ -57,7 +57,7 @@ def finish(
         return finisher(
             _Band(picture, painted.cover, stack, tuple(faces), painted.width, slice(0, height), noise), whole
         )
-    result = torch.empty_like(picture)
+    result = painted.person if whole else painted.backdrop  # the one of the two that is not the picture
     margin = int(REACH * painted.width) + 2
     for top in range(0, height, ROWS):
         bottom = min(top + ROWS, height)
@@ -85,7 +85,7 @@ class _Noise:
         side = 64
         while side < max(rows, columns):
             side *= 2
-        return (torch.rand(1, 1, side, side, generator=maker)[..., :rows, :columns] - 0.5).to(self.device)
+        return torch.rand(1, 1, side, side, generator=maker)[..., :rows, :columns].sub_(0.5).to(self.device)
 
     def cloud(self, rows: slice, turn: int, size: float, octaves: int = 3) -> Tensor:
         """Smooth noise of unit variance with features of about `size` px."""

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from cartoon.portrait.figure import HairLook, Regions, SkinLook
+from cartoon.portrait.room import give_back
 from cartoon.portrait.sheet import Sheet, bands
 from cartoon.portrait.tones import FaceTones
 from cartoon.styles.layers import (
@@ -78,6 +79,7 @@ def paint(stack: Tensor, faces: Sequence[FaceTones], style: str) -> Painted:
         for whole, part in zip((result.person, result.backdrop, result.cover), parts, strict=True):
             whole[:, :, rows] = part[:, :, inner]
     assert result is not None
+    give_back()
     return result
 
 

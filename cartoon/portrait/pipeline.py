@@ -26,7 +26,7 @@ from cartoon.portrait.finish import seed_of
 from cartoon.portrait.guide import Plane, Points, draw_guide, face_width, smoothstep
 from cartoon.portrait.person import PersonMask
 from cartoon.portrait.render import Asked, render
-from cartoon.portrait.room import Room, free_on
+from cartoon.portrait.room import Room, free_on, give_back, one_heap, pixels_of_photos
 from cartoon.portrait.scale import resize
 from cartoon.portrait.turns import Gate, Ticket
 from cartoon.settings import STYLES_DIR, Options, Size
@@ -38,6 +38,10 @@ log = logging.getLogger(__name__)
 
 LARGEST_DRAWN: Final = 4096
 """Long side, px, of the largest picture drawn in one piece; above it the drawing is enlarged, and says so."""
+LARGE: Final = 1 << 20
+"""Pixels of a picture before and after which freed memory is handed back to the system."""
+LEAST_SPACE: Final = 1 << 20
+"""Pixels that a photo may have however little memory is free: one of 1024 px."""
 HOME_SIZE: Final = 640
 """Long side, px, of the portraits the network learned from. A smaller photo is enlarged to it first: lines come out
 crisper than when the drawing is enlarged."""
@@ -72,6 +76,8 @@ class Cartoonizer:
         self.at_once: int = CPU_AT_ONCE if alone else CUDA_AT_ONCE * len(nets)
         places = 1 if alone else os.cpu_count() or 1
         self._preparing, self._finishing = Gate(places), Gate(places)
+        one, together = pixels_of_photos(first.device.type)
+        self._most_pixels, self._space = max(LEAST_SPACE, one), Gate(max(LEAST_SPACE, together))
         self._pools = [ThreadPoolExecutor(self.at_once, thread_name_prefix=name) for name in ("urgent", "later")]
 
     @classmethod
@@ -81,6 +87,7 @@ class Cartoonizer:
         styles_dir: the folder of the user's own styles; it may be missing.
         Raises OptionsError for a device that is not there, StyleError for damaged weights.
         """
+        one_heap()
         register = Register(styles_dir)
         shipped = register.shipped[0]
         nets = [StyleNet(shipped.path, shipped.sha256, name, precision) for name in devices(device)]
@@ -115,13 +122,23 @@ class Cartoonizer:
         ticket = Ticket(later=not urgent)
         card = self._register.find(options.style)
         options = replace(options, style=card.id)  # also where a path was given
-        with self._preparing.turn(ticket):
-            sketch = self._prepare(photo, options, card)
-        with sketch.timed("network"):
-            sketch.drawn = self.batcher.draw(card, sketch.canvases, ticket)
-            sketch.canvases = []
-        with self._finishing.turn(ticket):
-            return _finish(sketch, options, card)
+        height, width = self._painted_shape(photo, options)
+        large = height * width > LARGE
+        with self._space.turn(ticket, height * width):
+            if large:
+                give_back()
+            with self._preparing.turn(ticket):
+                sketch = self._prepare(photo, options, card)
+            with sketch.timed("network"):
+                sketch.drawn = self.batcher.draw(card, sketch.canvases, ticket)
+                sketch.canvases = []
+                if large:
+                    give_back()
+            with self._finishing.turn(ticket):
+                cartoon = _finish(sketch, options, card, (height, width))
+            if large:
+                give_back()
+            return cartoon
 
     def submit(self, photo: Photo, options: Options, *, urgent: bool = True) -> "Future[Cartoon]":
         """As draw, in a thread of this Cartoonizer's; `at_once` are under way at a time, the rest may be cancelled."""
@@ -162,9 +179,16 @@ class Cartoonizer:
             for future in futures:
                 future.cancel()
 
+    def _painted_shape(self, photo: Photo, options: Options) -> tuple[int, int]:
+        """(height, width) that a photo is painted at: as asked, as far as LARGEST_DRAWN and the memory allow."""
+        wanted = result_shape(photo.pixels.shape, options.size)
+        shrink = (self._most_pixels / (wanted[0] * wanted[1])) ** 0.5
+        side = max(1, min(max(wanted), LARGEST_DRAWN, int(max(wanted) * min(1.0, shrink))))
+        return wanted if side == max(wanted) else result_shape(photo.pixels.shape, side)
+
     def _prepare(self, photo: Photo, options: Options, card: StyleCard) -> "_Sketch":
         """Everything before the network: faces, the warp, the guide, the crops."""
-        sketch = _Sketch(photo, _drawn_shape(photo.pixels.shape, options.size))
+        sketch = _Sketch(photo, _drawn_shape(photo.pixels.shape, self._painted_shape(photo, options)))
         with sketch.timed("detect"):
             sketch.faces = self._detector.detect(photo.pixels)
         with sketch.timed("matte"):
@@ -214,18 +238,17 @@ class _Sketch:
         self.seconds[step] = time.perf_counter() - began
 
 
-def _finish(sketch: _Sketch, options: Options, card: StyleCard) -> Cartoon:
-    """Everything after the network: blend, background, colour, size."""
+def _finish(sketch: _Sketch, options: Options, card: StyleCard, painted: tuple[int, int]) -> Cartoon:
+    """Everything after the network: blend, background, colour, size. painted: the (height, width) to paint at."""
     with sketch.timed("compose"):
         stack = sketch.drawn[0].stack
         for (crop, points), drawn in zip(sketch.crops, sketch.drawn[1:], strict=True):
             compose.paste(stack, drawn.stack, crop, points)
+        sketch.drawn, sketch.crops = [], []
         shape = result_shape(sketch.photo.pixels.shape, options.size)
-        side = min(max(shape), LARGEST_DRAWN)
-        if side > max(sketch.shape):  # enlarge the layers, not the picture: lines and outline stay crisp
-            larger = result_shape(sketch.shape, side)
-            stack = compose.enlarge(stack, larger)
-            sketch.enlarge(larger)
+        if max(painted) > max(sketch.shape):  # enlarge the layers, not the picture: lines and outline stay crisp
+            stack = compose.enlarge(stack, painted)
+            sketch.enlarge(painted)
     with sketch.timed("render"):
         asked = Asked(card.painter, options.strength, options.background, seed_of(sketch.photo.pixels))
         picture, cover = render(stack, sketch.warped, sketch.points, asked)
@@ -264,11 +287,10 @@ def result_shape(shape: Sequence[int], size: Size) -> tuple[int, int]:
     return max(1, round(height * scale)), size
 
 
-def _drawn_shape(shape: Sequence[int], size: Size) -> tuple[int, int]:
-    """(height, width) the network draws at: no more than the photo has (or HOME_SIZE), nor than LARGEST_DRAWN."""
-    wanted = result_shape(shape, size)
-    most = min(max(*shape[:2], HOME_SIZE), LARGEST_DRAWN)
-    return wanted if max(wanted) <= most else result_shape(shape, most)
+def _drawn_shape(shape: Sequence[int], painted: tuple[int, int]) -> tuple[int, int]:
+    """(height, width) the network draws at: as painted, but no larger than the photo is (or HOME_SIZE)."""
+    most = max(*shape[:2], HOME_SIZE)
+    return painted if max(painted) <= most else result_shape(shape, most)
 
 
 def _joined_alpha(given: Alpha | None, cover: Plane | None, shape: tuple[int, int]) -> Alpha | None:

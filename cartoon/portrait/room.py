@@ -1,5 +1,7 @@
 """How many pictures of a shape a pass may hold: the buckets' shapes, what a picture takes, what memory is free."""
 
+import ctypes
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -13,12 +15,18 @@ SHARE: Final = 0.8
 """Of the free memory a pass may take."""
 BYTES_PER_PIXEL: Final = {"fp32": 220, "bf16": 150, "fp16": 150}
 """What a pass takes at its peak, measured by benchmarks.memory on a CPU."""
-CPU_MOST: Final = 512 << 20
+CPU_MOST: Final = 256 << 20
 """Bytes a pass takes on a CPU at most, however much is free: larger pictures are drawn in tiles, hardly slower."""
 STEPS: Final = 8
 """Steps of a bucket's height and width per octave on a GPU: at most an eighth is padded in each direction."""
 MOST: Final = {"cpu": 1, "cuda": 32}
 """Pictures in a pass; a CPU gains nothing from more than one at these sizes, and memory stays low."""
+PHOTO_BYTES: Final = 125
+"""What a photo takes at its peak for each pixel drawn, from layers to picture; benchmarks.memory, 4000x3200 px."""
+PHOTOS_MOST: Final = 1536 << 20
+"""Bytes that all photos under way take on a CPU, however much is free; a larger one alone may take more."""
+M_ARENA_MAX: Final = -8
+"""From glibc's malloc.h."""
 CGROUP: Final = Path("/sys/fs/cgroup")
 MEMINFO: Final = Path("/proc/meminfo")
 
@@ -90,6 +98,31 @@ def tile_of(shape: Shape, pixels: int) -> Shape:
         return min(rows, height), width
     side = max(LEAST, int(pixels**0.5) // MULTIPLE * MULTIPLE)
     return min(side, height), min(side, width)
+
+
+def pixels_of_photos(kind: str) -> tuple[int, int]:
+    """Pixels that one photo may be painted with, and all under way on "cpu" or "cuda", by the memory free now."""
+    free = int(SHARE * free_memory())
+    together = min(free, PHOTOS_MOST) if kind == "cpu" else free
+    return free // PHOTO_BYTES, together // PHOTO_BYTES
+
+
+def give_back() -> None:
+    """Hand freed memory to the system: after a large picture glibc would keep hundreds of megabytes of it."""
+    _glibc("malloc_trim", 0)
+
+
+def one_heap() -> None:
+    """Let threads that are started from now on share a heap: else each keeps what it freed for itself."""
+    _glibc("mallopt", M_ARENA_MAX, 1)
+
+
+def _glibc(name: str, *numbers: int) -> None:
+    """Call a function of the GNU C library; where there is another library, nothing is done."""
+    if sys.platform == "linux":
+        function = getattr(ctypes.CDLL(None), name, None)
+        if function is not None:
+            function(*numbers)
 
 
 def free_on(device: torch.device) -> Callable[[], int]:

@@ -17,7 +17,7 @@ FINEST: Final = 0.008
 """Face widths that a pixel of the reduced picture may have: that of a strand of hair, about."""
 BAND: Final = 3 << 20
 """Pixels of the largest picture that is painted in one band."""
-ROWS: Final = 256
+ROWS: Final = 128
 """Of a band of a larger one."""
 MARGIN: Final = 0.03
 """Face widths that a band sees beyond its own: the reach of an outline's blur."""
@@ -43,10 +43,13 @@ def bands(stack: Tensor, faces: Sequence[FaceTones]) -> Iterator[tuple[Sheet, sl
     height, columns = stack.shape[2:]
     step = height if height * columns <= BAND else ROWS
     margin = int(MARGIN * picture.width) + 2 * picture.factor
-    for top in range(0, height, step):
-        bottom = min(top + step, height)
-        low, high = max(top - margin, 0) // RASTER * RASTER, min(bottom + margin, height)
-        yield picture.sheet(low, high), slice(top, bottom), slice(top - low, bottom - low)
+    try:
+        for top in range(0, height, step):
+            bottom = min(top + step, height)
+            low, high = max(top - margin, 0) // RASTER * RASTER, min(bottom + margin, height)
+            yield picture.sheet(low, high), slice(top, bottom), slice(top - low, bottom - low)
+    finally:
+        picture.forget()
 
 
 class _Picture:
@@ -79,16 +82,20 @@ class _Picture:
             self._small = sheet
         return sheet
 
+    def forget(self) -> None:
+        """Let go of what was made: in a circle of references half a gigabyte would wait for the garbage collector."""
+        self._small = None
+        self._kept.clear()
+
     def _reduced(self) -> Sheet:
         if self._small is None:
             faces = tuple(_shrunk(face, self.factor) for face in self.faces)
-            small = reduced(self.stack, self.factor)
-
-            def smooth(_: str, make: Callable[[Sheet], Tensor]) -> Tensor:
-                return make(self._reduced())
-
-            self._small = Sheet(small, faces, self.width / self.factor, smooth)
+            self._small = Sheet(reduced(self.stack, self.factor), faces, self.width / self.factor, _already)
         return self._small
+
+
+def _already(name: str, make: Callable[[Sheet], Tensor]) -> Tensor:
+    raise AssertionError(f"{name} is made on a picture that is reduced already")
 
 
 def _shrunk(face: FaceTones, factor: int) -> FaceTones:

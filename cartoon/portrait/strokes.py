@@ -89,7 +89,7 @@ def draw_features(person: Tensor, photo: Pixels, faces: Sequence[FaceTones], sty
         painted = person[part].permute(1, 2, 0).clamp(0, 1).float().cpu().numpy()
         drawing = _Drawing(
             _lab(np.ascontiguousarray(painted)),
-            _lab(photo[y0:y1, x0:x1].astype(np.float32) / np.float32(255)),
+            photo[y0:y1, x0:x1],
             face.landmarks - np.array([x0, y0], np.float32),
             face,
             look,
@@ -144,9 +144,9 @@ class _Pen:
 
 
 class _Drawing:
-    """One face on its way: `canvas` is drawn on, `photo` gives the colours; both Lab (H, W, 3)."""
+    """One face on its way: `canvas`, Lab (H, W, 3), is drawn on, `photo`, uint8 (H, W, 3) sRGB, gives the colours."""
 
-    def __init__(self, canvas: Lab, photo: Lab, points: Points, face: FaceTones, look: FeatureLook) -> None:
+    def __init__(self, canvas: Lab, photo: Pixels, points: Points, face: FaceTones, look: FeatureLook) -> None:
         self.canvas, self.photo, self.p, self.face, self.look = canvas, photo, points, face, look
         self.skin = self._median([50, 280, 205, 425, 151, 9], 0.05)
         self.painted_skin = self._median([50, 280, 205, 425, 151, 9], 0.05, painted=True)
@@ -169,15 +169,19 @@ class _Drawing:
             tint = tint * np.array([1, self.look.colour, self.look.colour], np.float32)
         part += np.float32(cover) * mask[..., None] * (tint - part)
 
+    def _seen(self, box: tuple[slice, slice]) -> Lab:
+        """Part of the photo, Lab."""
+        return _lab(self.photo[box].astype(np.float32) / np.float32(255))
+
     def _median(self, landmarks: Sequence[int], reach: float, painted: bool = False) -> NDArray[np.float32]:
         """Median Lab around some landmarks; reach in face widths."""
-        source = self.canvas if painted else self.photo
         radius = max(1, round(reach * self.face.width))
-        height, width = source.shape[:2]
+        height, width = self.canvas.shape[:2]
         rows = []
         for index in landmarks:
             x, y = (int(v) for v in np.clip(self.p[index], 0, [width - 1, height - 1]))
-            rows.append(source[max(0, y - radius) : y + radius + 1, max(0, x - radius) : x + radius + 1].reshape(-1, 3))
+            box = np.s_[max(0, y - radius) : y + radius + 1, max(0, x - radius) : x + radius + 1]
+            rows.append((self.canvas[box] if painted else self._seen(box)).reshape(-1, 3))
         return np.asarray(np.median(np.vstack(rows), 0), np.float32)
 
     def _dark(self, share: float = 0.42) -> tuple[float, float, float]:
@@ -231,7 +235,7 @@ class _Drawing:
             path = 0.5 * (top + bottom)
             path[0] += 0.1 * (path[0] - path[1])
             inside = pen.area(np.vstack([top, bottom[::-1]]))
-            rows = self.photo[pen.box][inside > 0.6]
+            rows = self._seen(pen.box)[inside > 0.6]
             if len(rows) < 4:
                 continue
             own = np.percentile(rows[:, 0], 20)
@@ -251,7 +255,7 @@ class _Drawing:
         whole = pen.area(np.vstack([outer_up, outer_low[::-1]]))
         apart = float(np.linalg.norm(p[13] - p[14])) / max(mw, 1e-3) > LIPS_APART
         mouth = pen.area(np.vstack([inner_up, inner_low[::-1]])) if apart else np.zeros_like(whole)
-        rows = self.photo[pen.box][(whole > 0.7) & (mouth < 0.2)]
+        rows = self._seen(pen.box)[(whole > 0.7) & (mouth < 0.2)]
         lip = np.median(rows, 0) if len(rows) > 4 else self.skin + np.array([-8, 5, 0])
         # The lips differ from the painted skin as they do from the skin in the photo.
         own = self.painted_skin + np.array([0.85, 1.1, 0.9], np.float32) * (lip - self.skin)
@@ -283,7 +287,7 @@ class _Drawing:
 
     def _teeth(self, pen: _Pen, mouth: Plane, mw: float) -> None:
         """The mouth's inside as it is: teeth brighter, less yellow, with their own forms; the rest a warm dark."""
-        photo = np.asarray(cv2.GaussianBlur(self.photo[pen.box], (0, 0), max(0.4, 0.010 * mw)), np.float32)
+        photo = np.asarray(cv2.GaussianBlur(self._seen(pen.box), (0, 0), max(0.4, 0.010 * mw)), np.float32)
         inside = mouth > 0.5
         if int(inside.sum()) < 4:
             return
@@ -328,8 +332,8 @@ class _Drawing:
             pen = _Pen(self.canvas.shape, np.vstack([self.p[rim], self.p[upper]]), 2)
             open_part = pen.area(np.vstack([spline(self.p[upper]), spline(self.p[lower])[::-1]]))
             ring = pen.disc(middle, 0.85 * radius) * (1 - pen.disc(middle, 0.42 * radius)) * open_part
-            irises.append(self.photo[pen.box][(ring > 0.5) & (pen.y > middle[1] - 0.1 * radius)])
-            whites.append(self.photo[pen.box][(open_part > 0.7) & (pen.disc(middle, 1.15 * radius) < 0.1)])
+            irises.append(self._seen(pen.box)[(ring > 0.5) & (pen.y > middle[1] - 0.1 * radius)])
+            whites.append(self._seen(pen.box)[(open_part > 0.7) & (pen.disc(middle, 1.15 * radius) < 0.1)])
         iris, white = np.vstack(irises), np.vstack(whites)
         brown = IRIS_BROWN * np.array([np.cos(np.deg2rad(58)), np.sin(np.deg2rad(58))])
         if len(iris) < 8:
@@ -360,7 +364,7 @@ class _Drawing:
         aperture = pen.area(np.vstack([spline(up), spline(low)[::-1]]))
         radius = max(1.12 * float(np.linalg.norm(p[rim] - middle, axis=1).mean()), 0.205 * ew)
         # The white is as bright as this light allows: pure white would stare out of a dark face.
-        own = self.photo[pen.box][aperture > 0.5]
+        own = self._seen(pen.box)[aperture > 0.5]
         brightest = float(np.percentile(own[:, 0], 90)) if len(own) > 4 else 80.0
         self._lay(pen, aperture, (float(np.clip(brightest + 16, 78, 95)), 0.5, 1.5), look.white * open_)
         tint = self.look.iris * iris[1:]

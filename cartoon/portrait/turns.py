@@ -22,29 +22,31 @@ class Ticket:
 
 
 class Gate:
-    """Lets `places` threads through at a time."""
+    """Lets threads through while their places, of `places` in all, last; strictly in the order of their tickets."""
 
     def __init__(self, places: int) -> None:
+        self.places = places
         self._free = places
-        self._waiting: list[tuple[Ticket, int, threading.Event]] = []
+        self._waiting: list[tuple[Ticket, int, int, threading.Event]] = []
         self._lock = threading.Lock()
 
     @contextmanager
-    def turn(self, ticket: Ticket) -> Iterator[None]:
-        """Wait for a place, hold it, give it back."""
-        event = threading.Event()
+    def turn(self, ticket: Ticket, places: int = 1) -> Iterator[None]:
+        """Wait for so many places, hold them, give them back; whoever asks for more than there are gets all."""
+        places, event = min(places, self.places), threading.Event()
         with self._lock:
-            heapq.heappush(self._waiting, (ticket, next(_arrivals), event))
+            heapq.heappush(self._waiting, (ticket, next(_arrivals), places, event))
             self._admit()
         event.wait()
         try:
             yield
         finally:
             with self._lock:
-                self._free += 1
+                self._free += places
                 self._admit()
 
     def _admit(self) -> None:
-        while self._free and self._waiting:
-            self._free -= 1
-            heapq.heappop(self._waiting)[2].set()
+        while self._waiting and self._waiting[0][2] <= self._free:
+            _, _, places, event = heapq.heappop(self._waiting)
+            self._free -= places
+            event.set()

@@ -1,8 +1,6 @@
 """One loaded network on one device, called with pictures of any size."""
 
-import ctypes
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +13,7 @@ from numpy.typing import NDArray
 from cartoon.errors import OptionsError, ResourceError, StyleError
 from cartoon.styles.header import MULTIPLE
 from cartoon.styles.layers import PLANES
-from cartoon.styles.tiles import cut
+from cartoon.styles.tiles import Tile, cut
 from cartoon.styles.unet import CartoonNet
 from cartoon.styles.weights import load_weights
 
@@ -87,11 +85,10 @@ class StyleNet:
         """
         height, width = canvas.pixels.shape[:2]
         full = _whole((height, width))
-        whole = self._inputs([canvas], full)
         tiles = list(cut(full, tile))
         deep: torch.Tensor | None = None
         for part in tiles:
-            found = self._net.encoded(self._net.scaled(whole[:, part.seen[0], part.seen[1]]))[0]
+            found = self._net.encoded(self._net.scaled(self._seen(canvas, part)))[0]
             if deep is None:
                 deep = found.new_empty(1, found.shape[1], full[0] // MULTIPLE, full[1] // MULTIPLE)
             (rows, columns), (inner_rows, inner_columns) = part.place(MULTIPLE), part.inner(MULTIPLE)
@@ -100,12 +97,17 @@ class StyleNet:
         seen = self._net.attend.look(deep)
         result = np.empty((len(PLANES), height, width), np.float32)
         for part in tiles:
-            planes = self._net.layers(whole[:, part.seen[0], part.seen[1]], seen=seen)
+            planes = self._net.layers(self._seen(canvas, part), seen=seen)
             (rows, columns), (inner_rows, inner_columns) = part.place(), part.inner()
             into = result[:, rows, columns]  # cut at the picture's own border
             into[:] = planes[0, :, inner_rows, inner_columns][:, : into.shape[1], : into.shape[2]].cpu().numpy()
-        _give_back()
         return Drawn(result)
+
+    def _seen(self, canvas: Canvas, tile: Tile) -> torch.Tensor:
+        """What a tile sees of a canvas, as `_inputs`."""
+        rows, columns = tile.seen
+        part = Canvas(canvas.pixels[rows, columns], canvas.guide[:, rows, columns])
+        return self._inputs([part], (rows.stop - rows.start, columns.stop - columns.start))
 
     def _inputs(self, batch: Sequence[Canvas], shape: tuple[int, int]) -> torch.Tensor:
         """Canvases, each padded to (height, width), as uint8 (B, H, W, 3 + G) on the device."""
@@ -117,14 +119,6 @@ class StyleNet:
             given[:height, width:] = given[:height, width - 1 : width]
             given[height:] = given[height - 1]
         return planes.to(self.device)
-
-
-def _give_back() -> None:
-    """Hand freed memory to the system: after a large picture glibc would keep hundreds of megabytes of it."""
-    if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # not in every C library
-        if trim is not None:
-            trim(0)
 
 
 def _whole(shape: Sequence[int]) -> tuple[int, int]:
