@@ -15,8 +15,10 @@ SHARE: Final = 0.8
 """Of the free memory a pass may take."""
 BYTES_PER_PIXEL: Final = {"fp32": 220, "bf16": 150, "fp16": 150}
 """What a pass takes at its peak, measured by benchmarks.memory on a CPU."""
-CPU_MOST: Final = 256 << 20
-"""Bytes a pass takes on a CPU at most, however much is free: larger pictures are drawn in tiles, hardly slower."""
+CPU_WHOLE: Final = 700 << 20
+"""Bytes that a picture may take on a CPU to be drawn in one piece, however much is free."""
+CPU_TILE: Final = 256 << 20
+"""Bytes a tile of a larger one may take: its result, whole, is in memory as well."""
 STEPS: Final = 8
 """Steps of a bucket's height and width per octave on a GPU: at most an eighth is padded in each direction."""
 MOST: Final = {"cpu": 1, "cuda": 32}
@@ -58,12 +60,11 @@ class Room:
 
     def tile(self, shape: Shape) -> Shape | None:
         """(height, width) of the tiles for one picture of a bucket's shape; None when it fits as it is."""
-        pixels = self._pixels()
         if shape in self._tiled:
-            pixels = min(pixels, self._tiled[shape])
-        elif shape[0] * shape[1] <= pixels:
+            return tile_of(shape, min(self._pixels(CPU_TILE), self._tiled[shape]))
+        if shape[0] * shape[1] <= self._pixels(CPU_WHOLE):
             return None
-        return tile_of(shape, pixels)
+        return tile_of(shape, self._pixels(CPU_TILE))
 
     def learn_tile(self, shape: Shape, tile: Shape | None) -> bool:
         """Remember that a picture, whole or in such tiles, did not fit; False when no smaller ones are left to try."""
@@ -73,10 +74,10 @@ class Room:
         self._tiled[shape] = height * width // 2
         return True
 
-    def _pixels(self) -> int:
-        """Pixels that a pass may have now."""
+    def _pixels(self, on_cpu: int = CPU_WHOLE) -> int:
+        """Pixels that a pass may have now; on_cpu: bytes that it may take there at most."""
         free = int(SHARE * self._free())
-        return (min(free, CPU_MOST) if self._kind == "cpu" else free) // self._per_pixel
+        return (min(free, on_cpu) if self._kind == "cpu" else free) // self._per_pixel
 
     def learn(self, shape: Shape, most: int) -> None:
         """Remember that no more than `most` fitted."""
