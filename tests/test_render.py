@@ -8,7 +8,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from cartoon.portrait import finish, sheet
+from cartoon.portrait import sheet
 from cartoon.portrait.compose import enlarge
 from cartoon.portrait.finish import seed_of
 from cartoon.portrait.paint import paint
@@ -224,9 +224,8 @@ def test_bands_of_a_picture_cannot_be_told_from_the_whole(painter: str, monkeypa
     large = (3 * SIDE, 3 * SIDE)
     stack, photo, face = enlarge(stack, large), cv2.resize(photo, large), face * np.float32(3)
     whole, _ = render(stack.copy(), photo, [face], Asked(painter))
-    for module in (sheet, finish):
-        monkeypatch.setattr(module, "BAND", 1)
-        monkeypatch.setattr(module, "ROWS", 96)
+    monkeypatch.setattr(sheet, "BAND", 1)
+    monkeypatch.setattr(sheet, "ROWS", 96)
     banded, _ = render(stack.copy(), photo, [face], Asked(painter))
     assert np.abs(whole - banded).max() < 3 / 255
     assert np.abs(whole - banded).mean() < 0.05 / 255

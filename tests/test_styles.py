@@ -1,6 +1,7 @@
 """The network, its weights and the register of the shipped styles."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 
 from cartoon.errors import OptionsError, StyleError
 from cartoon.portrait.guide import CHANNELS
+from cartoon.styles import unet
 from cartoon.styles.header import SHIPPED_CONFIG, NetConfig
 from cartoon.styles.layers import ALPHA, PLANES
 from cartoon.styles.network import Canvas, StyleNet, pick_device, pick_precision
@@ -67,6 +69,21 @@ def test_half_precision_stays_close_to_single(small_file: Path) -> None:
     full = StyleNet(small_file, None, "cpu", "fp32").draw([one])[0].stack
     half = StyleNet(small_file, None, "cpu", "bf16").draw([one])[0].stack
     assert np.abs(full - half).mean() < 4 / 255  # bfloat16 keeps 8 bits: 1/256 a step, a few layers deep
+
+
+@pytest.mark.parametrize("keeps_photo", [True, False])
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_strips_cannot_be_told_from_the_whole(depth: int, keeps_photo: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(1)
+    net = CartoonNet(replace(SMALL, depths=(depth, 1, 1, 1), keeps_photo=keeps_photo)).eval()
+    for parameter in net.parameters():
+        torch.nn.init.normal_(parameter, std=0.15)
+    inputs = torch.randint(0, 256, (1, 144, 80, 3 + len(CHANNELS)), dtype=torch.uint8)
+    photo, guide = (inputs[..., part].permute(0, 3, 1, 2) / 255 for part in (slice(3), slice(3, None)))
+    whole = stack(*net(photo, guide)).detach()
+    monkeypatch.setattr(unet, "STRIP", 1)
+    with torch.inference_mode():
+        assert (net.layers(inputs) - whole).abs().max() < 1e-4
 
 
 def test_attention_cost_is_linear_in_pixels() -> None:

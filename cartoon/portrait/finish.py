@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from cartoon.portrait.areas import RASTER, feature_areas, moved
+from cartoon.portrait.areas import feature_areas, moved
 from cartoon.portrait.paint import PAPER_LUMA, Painted
-from cartoon.portrait.sheet import BAND, ROWS
+from cartoon.portrait.sheet import cuts
 from cartoon.portrait.tones import FaceTones
 from cartoon.styles.layers import SKIN, blur, luma, over, smoothstep
 
@@ -51,22 +51,17 @@ def finish(
     finisher = _FINISHERS.get(style)
     if finisher is None:
         return picture
-    height, width = picture.shape[2:]
     noise = _Noise(picture, seed)
-    if height * width <= BAND:
-        return finisher(
-            _Band(picture, painted.cover, stack, tuple(faces), painted.width, slice(0, height), noise), whole
-        )
-    result = painted.person if whole else painted.backdrop  # the one of the two that is not the picture
-    margin = int(REACH * painted.width) + 2
-    for top in range(0, height, ROWS):
-        bottom = min(top + ROWS, height)
-        low, high = max(top - margin, 0) // RASTER * RASTER, min(bottom + margin, height)
-        part, cover, layers = (plane[:, :, low:high] for plane in (picture, painted.cover, stack))
-        around = tuple(moved(face, 0, low) for face in faces)
-        band = finisher(_Band(part, cover, layers, around, painted.width, slice(low, high), noise), whole)
-        result[:, :, top:bottom] = band[:, :, top - low : bottom - low]
-    return result
+    spare = painted.person if whole else painted.backdrop  # the one of the two that is not the picture
+    for around, own, inner in cuts(picture.shape[2:], int(REACH * painted.width) + 2):
+        part, cover, layers = (plane[:, :, around] for plane in (picture, painted.cover, stack))
+        near = tuple(moved(face, 0, around.start) for face in faces)
+        band = _Band(part, cover, layers, near, painted.width, around, noise)
+        finished = finisher(band, whole)
+        if finished.shape == picture.shape:
+            return finished
+        spare[:, :, own] = finished[:, :, inner]
+    return spare
 
 
 class _Noise:

@@ -122,20 +122,21 @@ class Cartoonizer:
         ticket = Ticket(later=not urgent)
         card = self._register.find(options.style)
         options = replace(options, style=card.id)  # also where a path was given
-        height, width = self._painted_shape(photo, options)
-        large = height * width > LARGE
-        with self._space.turn(ticket, height * width):
+        painted = self._painted_shape(photo, options)
+        pixels = painted[0] * painted[1]
+        large = pixels > LARGE
+        with self._space.turn(ticket, pixels):
             if large:
                 give_back()
             with self._preparing.turn(ticket):
-                sketch = self._prepare(photo, options, card)
+                sketch = self._prepare(photo, options, card, painted)
             with sketch.timed("network"):
                 sketch.drawn = self.batcher.draw(card, sketch.canvases, ticket)
                 sketch.canvases = []
                 if large:
                     give_back()
             with self._finishing.turn(ticket):
-                cartoon = _finish(sketch, options, card, (height, width))
+                cartoon = _finish(sketch, options, card)
             if large:
                 give_back()
             return cartoon
@@ -146,7 +147,8 @@ class Cartoonizer:
 
     def canvases(self, photo: Photo, options: Options) -> list[Canvas]:
         """What the network gets of a photo: the whole of it, then a crop for each face too small or too large."""
-        return self._prepare(photo, options, self._register.find(options.style)).canvases
+        card = self._register.find(options.style)
+        return self._prepare(photo, options, card, self._painted_shape(photo, options)).canvases
 
     def close(self) -> None:
         """Finish what is under way; what waits is cancelled or gets a ResourceError."""
@@ -186,9 +188,9 @@ class Cartoonizer:
         side = max(1, min(max(wanted), LARGEST_DRAWN, int(max(wanted) * min(1.0, shrink))))
         return wanted if side == max(wanted) else result_shape(photo.pixels.shape, side)
 
-    def _prepare(self, photo: Photo, options: Options, card: StyleCard) -> "_Sketch":
+    def _prepare(self, photo: Photo, options: Options, card: StyleCard, painted: tuple[int, int]) -> "_Sketch":
         """Everything before the network: faces, the warp, the guide, the crops."""
-        sketch = _Sketch(photo, _drawn_shape(photo.pixels.shape, self._painted_shape(photo, options)))
+        sketch = _Sketch(photo, painted, _drawn_shape(photo.pixels.shape, painted))
         with sketch.timed("detect"):
             sketch.faces = self._detector.detect(photo.pixels)
         with sketch.timed("matte"):
@@ -214,9 +216,10 @@ class Cartoonizer:
 
 @dataclass(eq=False)
 class _Sketch:
-    """One photo on its way through the pipeline."""
+    """One photo on its way through the pipeline. painted, shape: (height, width) to paint and for the network."""
 
     photo: Photo
+    painted: tuple[int, int]
     shape: tuple[int, int]
     faces: tuple[Face, ...] = ()
     points: list[Points] = field(default_factory=list)
@@ -238,17 +241,17 @@ class _Sketch:
         self.seconds[step] = time.perf_counter() - began
 
 
-def _finish(sketch: _Sketch, options: Options, card: StyleCard, painted: tuple[int, int]) -> Cartoon:
-    """Everything after the network: blend, background, colour, size. painted: the (height, width) to paint at."""
+def _finish(sketch: _Sketch, options: Options, card: StyleCard) -> Cartoon:
+    """Everything after the network: blend, background, colour, size."""
     with sketch.timed("compose"):
         stack = sketch.drawn[0].stack
         for (crop, points), drawn in zip(sketch.crops, sketch.drawn[1:], strict=True):
             compose.paste(stack, drawn.stack, crop, points)
         sketch.drawn, sketch.crops = [], []
         shape = result_shape(sketch.photo.pixels.shape, options.size)
-        if max(painted) > max(sketch.shape):  # enlarge the layers, not the picture: lines and outline stay crisp
-            stack = compose.enlarge(stack, painted)
-            sketch.enlarge(painted)
+        if max(sketch.painted) > max(sketch.shape):  # the layers, not the picture: lines and outline stay crisp
+            stack = compose.enlarge(stack, sketch.painted)
+            sketch.enlarge(sketch.painted)
     with sketch.timed("render"):
         asked = Asked(card.painter, options.strength, options.background, seed_of(sketch.photo.pixels))
         picture, cover = render(stack, sketch.warped, sketch.points, asked)

@@ -37,17 +37,23 @@ class Sheet:
     smooth: Callable[[str, Callable[["Sheet"], Tensor]], Tensor]
 
 
+def cuts(shape: Sequence[int], margin: int) -> Iterator[tuple[slice, slice, slice]]:
+    """Bands of a picture (height, width): rows with the margin they see, their own, these among those they see."""
+    height, width = shape
+    step = height if height * width <= BAND else ROWS
+    for top in range(0, height, step):
+        bottom = min(top + step, height)
+        low, high = max(top - margin, 0) // RASTER * RASTER, min(bottom + margin, height)
+        yield slice(low, high), slice(top, bottom), slice(top - low, bottom - low)
+
+
 def bands(stack: Tensor, faces: Sequence[FaceTones]) -> Iterator[tuple[Sheet, slice, slice]]:
     """Sheets that make up a picture: with each the rows it is responsible for, in the picture and in the sheet."""
     picture = _Picture(stack, faces)
-    height, columns = stack.shape[2:]
-    step = height if height * columns <= BAND else ROWS
     margin = int(MARGIN * picture.width) + 2 * picture.factor
     try:
-        for top in range(0, height, step):
-            bottom = min(top + step, height)
-            low, high = max(top - margin, 0) // RASTER * RASTER, min(bottom + margin, height)
-            yield picture.sheet(low, high), slice(top, bottom), slice(top - low, bottom - low)
+        for around, own, inner in cuts(stack.shape[2:], margin):
+            yield picture.sheet(around), own, inner
     finally:
         picture.forget()
 
@@ -63,8 +69,9 @@ class _Picture:
         self._small: Sheet | None = None
         self._kept: dict[str, Tensor] = {}
 
-    def sheet(self, low: int, high: int) -> Sheet:
-        """Rows low to high; low is a multiple of RASTER, and so of the factor."""
+    def sheet(self, rows: slice) -> Sheet:
+        """Some rows; they start at a multiple of RASTER, and so of the factor."""
+        low, high = rows.start, rows.stop
         faces = tuple(moved(face, 0, low) for face in self.faces)
 
         def smooth(name: str, make: Callable[[Sheet], Tensor]) -> Tensor:
@@ -77,7 +84,7 @@ class _Picture:
             return grown[:, :, skipped:]
 
         height, width = self.stack.shape[2:]
-        sheet = Sheet(self.stack[:, :, low:high], faces, self.width, smooth)
+        sheet = Sheet(self.stack[:, :, rows], faces, self.width, smooth)
         if self.factor == 1 and high - low == height:
             self._small = sheet
         return sheet

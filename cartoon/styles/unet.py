@@ -23,8 +23,6 @@ COLOUR_GAIN = 0.1
 """Of the colour heads: an optimiser's steps at the common rate would otherwise be a noise of 5/255 in the picture."""
 STRIP = 1 << 16
 """Pixels of the finest level that are worked on at a time on a CPU; what layers return then stays in its caches."""
-RIM = 6
-"""Rows around a strip that its own depend on, even: two of each 3 x 3 convolution in a block, one of stem and heads."""
 PART = 16384
 """Pixels that a normalisation takes at a time on a CPU, for the same reason."""
 _MASKS = len(PLANES) - 6
@@ -51,6 +49,8 @@ class CartoonNet(nn.Module):
         self.gate = nn.ModuleList(AttentionGate(a) for a in w[:-1])
         self.fuse = nn.ModuleList(nn.Conv2d(2 * a, a, 1) for a in w[:-1])
         self.decode = nn.ModuleList(_stage(x, n) for x, n in zip(w[:-1], config.depths[:-1], strict=True))
+        # Rows around a strip that its own depend on: two of each block's convolutions, one of stem and heads; even.
+        self.rim = 2 * (config.depths[0] + (1 if config.keeps_photo else 2))
         # Without the photo under the colours the features would have to carry it, and were not taught to.
         self.look = None if config.keeps_photo else _look(w[0])
         self.last = PixelNorm(w[0])
@@ -88,13 +88,13 @@ class CartoonNet(nn.Module):
         result = torch.empty(len(inputs), len(PLANES), height, width, device=x.device)
         # Without a photo under them the colours would be rounded to 1/255 by a bfloat16's eight bits.
         weight, bias = self._heads(x.dtype if self.config.keeps_photo else torch.float32)
-        for seen_rows, own_rows, inner in _strips(skip):
-            at, pixels = _rows(seen_rows, 1), _rows(seen_rows, 2)
-            features = self._to_heads(coarse[:, :, _rows(seen_rows, 0.5)], skip[:, :, at], x[:, :3, pixels])
+        for around, own, inner in _strips(x, skip.shape[2:], self.rim):
+            below = slice(around.start // 2, around.stop // 2)
+            features = self._to_heads(coarse[:, :, below], skip[:, :, around], x[:, :3, _pixels(around)])
             planes = F.conv2d(features.to(weight.dtype), weight, bias, padding=1)[:, :, inner]
-            rows = _rows(own_rows, 2)
+            rows = slice(2 * own.start, min(2 * own.stop, height))
             _shuffle(planes, result[:, :, rows])
-            self._finish(result[:, :, rows], photo[:, :, rows, :width][:, :, : result[:, :, rows].shape[2]])
+            self._finish(result[:, :, rows], photo[:, :, rows, :width])
         return result
 
     def scaled(self, inputs: Tensor) -> Tensor:
@@ -153,8 +153,8 @@ class CartoonNet(nn.Module):
         weight = weight.view(width, channels // 4, 2, 2, side, side).permute(0, 1, 4, 2, 5, 3)
         weight = weight.reshape(width, channels // 4, 2 * side, 2 * side)
         parts = []
-        for seen_rows, _, inner in _strips(x, 2):
-            part = F.conv2d(x[:, :, _rows(seen_rows, 2)], weight, self.stem.bias, stride=2, padding=2)
+        for around, _, inner in _strips(x, (x.shape[2] // 2, x.shape[3] // 2), self.rim):
+            part = F.conv2d(x[:, :, _pixels(around)], weight, self.stem.bias, stride=2, padding=2)
             parts.append(self.encode[0](part)[:, :, inner])
         x = parts[0] if len(parts) == 1 else torch.cat(parts, 2)  # (B, w0, H/2, W/2)
         skips: list[Tensor] = [x]
@@ -302,24 +302,24 @@ def _look(width: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(12, 2 * width, 3, padding=1), nn.SiLU(), nn.Conv2d(2 * width, width, 3, padding=1))
 
 
-def _strips(x: Tensor, times: int = 1) -> Iterator[tuple[slice, slice, slice]]:
-    """Rows that the finest level works on at a time: those it sees, its own, and its own among those it sees.
+def _strips(x: Tensor, shape: Sequence[int], rim: int) -> Iterator[tuple[slice, slice, slice]]:
+    """Rows of the finest level to work on at a time: with the rim they see, their own, these among those they see.
 
-    x is `times` as high as that level. All of it at once on a GPU, and where gradients are wanted.
+    shape: its (height, width). All of it at once where x is on a GPU, and where gradients are wanted.
     """
-    rows, columns = x.shape[2] // times, x.shape[3] // times
+    rows, columns = shape
     step = rows
     if x.device.type == "cpu" and not torch.is_grad_enabled():
-        step = max(2 * RIM, STRIP // columns // 2 * 2)
+        step = max(2 * rim, STRIP // columns // 2 * 2)
     for top in range(0, rows, step):
         bottom = min(top + step, rows)
-        low, high = max(top - RIM, 0), min(bottom + RIM, rows)
+        low, high = max(top - rim, 0), min(bottom + rim, rows)
         yield slice(low, high), slice(top, bottom), slice(top - low, bottom - low)
 
 
-def _rows(rows: slice, times: float) -> slice:
-    """Rows of another level."""
-    return slice(int(rows.start * times), int(rows.stop * times))
+def _pixels(rows: slice) -> slice:
+    """The picture's rows under rows of the finest level."""
+    return slice(2 * rows.start, 2 * rows.stop)
 
 
 def _doubled(x: Tensor) -> Tensor:
