@@ -14,6 +14,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 
+from cartoon import health, metrics
 from cartoon.errors import (
     CartoonError,
     InputError,
@@ -23,8 +24,9 @@ from cartoon.errors import (
     TooLargeError,
     UnsupportedError,
 )
+from cartoon.readiness import Readiness
 from cartoon.request import Drawing, Studio, clean_name, draw, options_from
-from cartoon.settings import Settings
+from cartoon.settings import Options, Settings
 
 MORE_AT_ONCE: Final = 1
 """Requests beyond those that are drawn at the same time: one decodes or encodes meanwhile."""
@@ -62,7 +64,8 @@ class Upload:
 class Queue:
     """Lets `at_once` requests draw and `waiting` more wait, in order of arrival; turns further ones away at once."""
 
-    def __init__(self, at_once: int, waiting: int) -> None:
+    def __init__(self, at_once: int, waiting: int, readiness: Readiness) -> None:
+        self._readiness = readiness
         self._places = at_once + waiting
         self._taken = 0
         self._pipeline = anyio.CapacityLimiter(at_once)
@@ -71,6 +74,7 @@ class Queue:
         """The drawing, made in a worker thread; None when the client left while it waited. Raises QueueFullError."""
         options = options_from(upload.fields, artist.styles)
         if self._taken >= self._places:
+            metrics.photo_failed(options.style, QueueFullError.code)
             raise QueueFullError(
                 f"{upload.name} has to wait: too many requests are in the queue, try again in seconds."
             )
@@ -79,14 +83,23 @@ class Queue:
             async with self._pipeline:
                 if await request.is_disconnected():
                     return None
-                return await anyio.to_thread.run_sync(draw, artist, upload.data, upload.name, options, max_pixels)
+                return await anyio.to_thread.run_sync(self._draw, artist, upload, options, max_pixels)
         finally:
             self._taken -= 1
 
+    def _draw(self, artist: Studio, upload: Upload, options: Options, max_pixels: int) -> Drawing:
+        with self._readiness.work():  # the thread's own: it goes on when the request is cancelled
+            return draw(artist, upload.data, upload.name, options, max_pixels)
 
-def install(app: FastAPI, artist: Studio, settings: Settings) -> None:
-    """Adds the REST routes and their JSON errors to `app`; must come before a mount at "/" that would shadow them."""
-    queue = Queue(artist.at_once + MORE_AT_ONCE, settings.max_queue)
+
+def install(app: FastAPI, artist: Studio, settings: Settings, readiness: Readiness | None = None) -> None:
+    """Adds the REST routes and their JSON errors to `app`; must come before a mount at "/" that would shadow them.
+
+    readiness: told to others by /readyz; without one the app is always ready.
+    """
+    readiness = readiness or Readiness()
+    health.install(app, readiness)
+    queue = Queue(artist.at_once + MORE_AT_ONCE, settings.max_queue, readiness)
     router = APIRouter()
 
     @router.post("/api/v1/cartoonize")
@@ -104,11 +117,6 @@ def install(app: FastAPI, artist: Studio, settings: Settings) -> None:
         """The cards of the styles on offer."""
         shown = ("id", "title", "licence", "origin", "sha256")
         return [{name: str(getattr(card, name)) for name in shown} for card in artist.styles]
-
-    @router.api_route("/healthz", methods=["GET", "HEAD"])
-    async def healthz() -> dict[str, str]:
-        """Says that the process answers."""
-        return {"status": "ok"}
 
     @router.api_route("/api/{rest:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"], include_in_schema=False)
     async def nothing_here(rest: str) -> Response:

@@ -13,8 +13,9 @@ from typing import Final, Literal
 from cartoon.errors import CartoonError, ResourceError
 from cartoon.image import encode, read, write_atomically
 from cartoon.jobs.archive import write_zip
+from cartoon.jobs.draw import Artist
 from cartoon.jobs.job import Attempt, Item
-from cartoon.jobs.runner import Artist, run
+from cartoon.jobs.runner import run
 from cartoon.portrait.scale import reduced
 from cartoon.settings import Options
 

@@ -2,26 +2,17 @@
 
 # Nothing heavy is imported up here, so that --help answers at once; tests/test_architecture.py holds this.
 import json
-import tempfile
-import time
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from cartoon import __version__
-from cartoon.console import DONE, FAILED, Summary, event_of, exit_codes, reporter
-from cartoon.errors import CartoonError, OptionsError
+from cartoon.console import DONE, exit_codes
+from cartoon.errors import OptionsError
 
 if TYPE_CHECKING:
-    from cartoon.jobs.inputs import Found
-    from cartoon.jobs.job import Item
-    from cartoon.jobs.runner import Artist
-    from cartoon.settings import Format, Options, Settings, Size
+    from cartoon.settings import Format, Settings, Size
 
 app = typer.Typer(
     help="Turn portraits into cartoons.",
@@ -33,17 +24,6 @@ app = typer.Typer(
 
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.", show_default="auto")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object per line on stdout.")]
-
-
-@dataclass(frozen=True)
-class Order:
-    """Where a run reads and writes, and how it reports."""
-
-    inputs: tuple[Path, ...]
-    out: Path
-    zip: Path | None
-    overwrite: bool
-    as_json: bool
 
 
 def show_version(asked: bool) -> None:
@@ -85,10 +65,9 @@ def run(
     Results that are already there are skipped, so the same command again goes on where it stopped.
     Exits with 0 when all is done, 1 when some photo failed (the rest is done), 2 for wrong usage, 130 when interrupted.
     """
-    load: Callable[[Settings], Artist] = context.obj or _load_cartoonizer
-    order = Order(tuple(inputs), out, zip, overwrite, as_json)
     with exit_codes():
         from cartoon.settings import Options
+        from cartoon.work import Request, draw
 
         options = Options(
             style=style,
@@ -99,7 +78,8 @@ def run(
             format=cast("Format", format),
             quality=quality,
         )
-        code = _run(order, options, _settings(device=device), load)
+        request = Request(tuple(inputs), out, zip, overwrite, as_json)
+        code = draw(request, options, _settings(device=device), context.obj)
     raise typer.Exit(code)
 
 
@@ -156,91 +136,6 @@ def bench(
     runpy.run_module(f"benchmarks.{name}", run_name="__main__", alter_sys=True)
 
 
-def _run(order: Order, options: "Options", settings: "Settings", load: "Callable[[Settings], Artist]") -> int:
-    from cartoon.jobs.archive import check_target
-    from cartoon.jobs.inputs import find, output_paths
-    from cartoon.styles.registry import Register
-
-    Register(settings.styles_dir).find(options.style)
-    with ExitStack() as stack:
-        stack.enter_context(_folder(order.out))
-        unpacked: Path | None = None
-        if any(given.suffix.lower() == ".zip" for given in order.inputs):
-            # Beside the results, which is where there is room; hidden, and gone when the run ends.
-            unpacked = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=".unpacked-", dir=order.out)))
-        found = find(order.inputs, unpacked, order.out)
-        outputs = output_paths(found.items, options, order.out)
-        if order.zip:
-            names = {output.relative_to(order.out).as_posix() for output in outputs}
-            check_target(order.zip, names, (*order.inputs, *(item.source for item in found.items)), order.overwrite)
-        artist = load(settings)
-        return _draw(order, options, found, unpacked, artist, settings.max_pixels)
-
-
-def _draw(
-    order: Order, options: "Options", found: "Found", unpacked: Path | None, artist: "Artist", max_pixels: int
-) -> int:
-    from cartoon.jobs.runner import run as run_items
-
-    started, counts, interrupted = time.perf_counter(), Counter[str](), False
-    results: list[Path] = []
-    packed: Path | None = None
-    with reporter(len(found.items), order.as_json) as report:
-        try:
-            attempts = run_items(
-                found.items, options, order.out, artist, overwrite=order.overwrite, max_pixels=max_pixels
-            )
-            for attempt in attempts:
-                event = event_of(attempt, _shown(attempt.item, unpacked))
-                counts[event.status] += 1
-                report.photo(event)
-                if attempt.output:
-                    results.append(attempt.output)
-            packed = _pack(order, results)
-        except KeyboardInterrupt:
-            interrupted = True
-        report.summary(
-            Summary(
-                done=counts["done"],
-                failed=counts["failed"],
-                skipped=counts["skipped"],
-                remaining=len(found.items) - counts.total(),
-                ignored=found.ignored,
-                seconds=round(time.perf_counter() - started, 3),
-                out=str(order.out),
-                zip=str(packed) if packed else None,
-                interrupted=interrupted,
-            )
-        )
-    if interrupted:
-        raise KeyboardInterrupt
-    return FAILED if counts["failed"] else DONE
-
-
-def _pack(order: Order, results: list[Path]) -> Path | None:
-    from cartoon.jobs.archive import write_zip
-
-    if order.zip is None or not results:
-        return None
-    try:
-        order.zip.parent.mkdir(parents=True, exist_ok=True)
-        write_zip(order.zip, [(path, path.relative_to(order.out).as_posix()) for path in results])
-    except OSError as problem:
-        raise CartoonError(f"{order.zip} cannot be written ({problem.strerror}): give another --zip.") from problem
-    return order.zip
-
-
-def _shown(item: "Item", unpacked: Path | None) -> str:
-    """The input as the user knows it: its path, or for a zip's member its path inside."""
-    return item.name if unpacked and item.source.is_relative_to(unpacked) else str(item.source)
-
-
-def _load_cartoonizer(settings: "Settings") -> "Artist":
-    from cartoon.portrait.pipeline import Cartoonizer
-
-    return Cartoonizer.load(settings.device, settings.precision, settings.styles_dir)
-
-
 def _settings(**flags: Any) -> "Settings":
     """Settings from the environment, overridden by the flags that were given; raises OptionsError."""
     from pydantic import ValidationError
@@ -252,20 +147,3 @@ def _settings(**flags: Any) -> "Settings":
     except ValidationError as error:
         first = error.errors()[0]
         raise OptionsError(f"setting {first['loc'][0]}: {first['msg']}; got {first['input']!r}.") from error
-
-
-@contextmanager
-def _folder(out: Path) -> Iterator[None]:
-    """Makes the folder; takes it away again when an error leaves it empty."""
-    fresh = not out.exists()
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as problem:
-        raise OptionsError(f"{out} cannot be the output folder ({problem.strerror}): give another -o.") from problem
-    try:
-        yield
-    except CartoonError:
-        if fresh:
-            with suppress(OSError):  # not empty: then it stays
-                out.rmdir()
-        raise

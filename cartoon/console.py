@@ -37,16 +37,22 @@ class PhotoEvent:
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """The end of a run: how many photos came to what; `remaining` were not reached, `ignored` were no pictures."""
+    """The end of a run: how many photos came to what.
+
+    `remaining` were not reached, `flagged` are drawn but failed the quality gate, `ignored` were no pictures. job: the
+    folder with the manifest, the journal and the report.
+    """
 
     event: str = "summary"
     done: int
     failed: int
     skipped: int
     remaining: int
+    flagged: int
     ignored: int
     seconds: float
     out: str
+    job: str
     zip: str | None
     interrupted: bool
 
@@ -54,6 +60,7 @@ class Summary:
         """The same for a person."""
         parts = [f"{self.done} drawn"]
         parts += [f"{count} {word}" for count, word in ((self.skipped, "skipped"), (self.failed, "failed")) if count]
+        parts += [f"{self.flagged} to look at (see report.csv in {self.job})"] if self.flagged else []
         parts += [f"{self.remaining} not reached"] if self.remaining else []
         parts += [f"{self.ignored} other files ignored"] if self.ignored else []
         return f"{', '.join(parts)} in {self.seconds:.1f} s; results in {self.zip or self.out}"
@@ -111,7 +118,7 @@ def event_of(attempt: "Attempt", shown: str) -> PhotoEvent:
     """An Attempt as an event; `shown` is the input as the user knows it."""
     error = attempt.error
     message = str(error) if error else " ".join(attempt.notes) or None
-    if attempt.skipped:
+    if attempt.skipped and not error:
         message = f"{attempt.output} is already there: give --overwrite to draw it again."
     return PhotoEvent(
         input=shown,

@@ -7,7 +7,15 @@
     |   +-- UnsupportedError    not a picture, or a kind of picture that is not read
     |   +-- TooLargeError       more pixels or bytes than is safe to decode
     +-- StyleError          unknown style, checksum mismatch, weights that do not fit
-    +-- ResourceError       out of memory, disk full, lost device: worth another try
+    +-- ResourceError       out of memory, lost device: worth another try
+    |   +-- StorageError        the disk is full or the output folder is gone: the whole job waits until it is mended
+    |   +-- OutputError         a result cannot be put in place: trying again does not help
+    |   +-- WorkerLostError     the process that drew it died
+    |   +-- BusyError           another process works on this job
+    |   +-- DrainingError       this process is about to stop and begins nothing new
+    +-- MissingError        there is no such job
+    +-- QualityError        what was drawn, also with every fallback, is not fit to deliver
+    +-- QuarantineError     the photo crashed its worker time and again; it is not tried any more
 
 Each message is one sentence that names the file (where there is one) and says what to do next.
 `code` is stable and machine-readable: REST sends it, the CLI's --json prints it.
@@ -62,3 +70,61 @@ class ResourceError(CartoonError):
     """Memory, disk or device ran out; another try may succeed."""
 
     code = "no_resources"
+
+
+class StorageError(ResourceError):
+    """The disk is full, or the output folder is gone; what is under way stops until that is mended."""
+
+    code = "storage"
+
+
+class OutputError(ResourceError):
+    """A result cannot be put in place: no permission, a folder of that name; never retried."""
+
+    code = "not_written"
+
+
+class WorkerLostError(ResourceError):
+    """The process that drew the photo died."""
+
+    code = "worker_lost"
+
+
+class BusyError(ResourceError):
+    """Another process works on the same job."""
+
+    code = "busy"
+
+
+class DrainingError(ResourceError):
+    """The process is about to stop; another one, or the same one later, takes the request."""
+
+    code = "draining"
+
+
+class MissingError(CartoonError):
+    """There is no such job, or it is somebody else's."""
+
+    code = "not_found"
+
+
+class QualityError(CartoonError):
+    """The drawing failed the quality gate, also with every fallback."""
+
+    code = "poor_quality"
+
+
+class QuarantineError(CartoonError):
+    """The photo crashed its worker time and again."""
+
+    code = "quarantined"
+
+
+def restored(code: str, message: str) -> CartoonError:
+    """The error that a journal or another process told by its code and sentence."""
+    kinds: list[type[CartoonError]] = [CartoonError]
+    for kind in kinds:
+        if kind.code == code:
+            return kind(message)
+        kinds.extend(kind.__subclasses__())
+    return CartoonError(message)

@@ -21,7 +21,9 @@ from cartoon.colour import to_srgb
 from cartoon.errors import (
     InputError,
     OptionsError,
+    OutputError,
     ResourceError,
+    StorageError,
     TooLargeError,
     UnreadableError,
     UnsupportedError,
@@ -71,6 +73,9 @@ _DECODER_PROBLEMS: Final = (
     zlib.error,
 )
 """Everything that Pillow's decoders were seen, or are written, to raise over damaged files."""
+
+FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""What the system says when a file does not fit."""
 
 Pixels = NDArray[np.uint8]
 """uint8 (H, W, 3), sRGB, 0..255."""
@@ -201,12 +206,14 @@ def encode(pixels: Pixels, alpha: Alpha | None, format: OutputFormat, quality: i
         raise ResourceError(f"{width} x {height} px do not fit into memory now: choose a smaller size.") from problem
 
 
-def write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes, mark: str = "") -> None:
     """Put `data` at `path` so that a reader, or a restart after a crash, finds the old file or the new, never a part.
 
-    The folder must exist. Raises ResourceError (disk full, folder missing or not writable); `path` is then untouched.
+    mark: begins the temporary file's name, `.<mark><random>.part`, so that its owner can tell it after a crash.
+    The folder must exist. Raises StorageError when the disk is full, OutputError when the folder is missing or not
+    writable; `path` is then untouched.
     """
-    part = path.with_name(f".{secrets.token_hex(8)}.part")
+    part = path.with_name(f".{mark}{secrets.token_hex(8)}.part")
     try:
         try:
             # Not tempfile: its files are private (0600), results follow the umask.
@@ -220,10 +227,10 @@ def write_atomically(path: Path, data: bytes) -> None:
             raise
         _sync_folder(path.parent)
     except OSError as problem:
-        if problem.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise ResourceError(f"{path.name} does not fit on the disk: free some space and run again.") from problem
+        if problem.errno in FULL:
+            raise StorageError(f"{path.name} does not fit on the disk: free some space and run again.") from problem
         reason = problem.strerror or str(problem)
-        raise ResourceError(f"{path.name} cannot be written ({reason}): check the output folder.") from problem
+        raise OutputError(f"{path.name} cannot be written ({reason}): check the output folder.") from problem
 
 
 def resolve_format(asked: "Format", photo: Photo) -> OutputFormat:

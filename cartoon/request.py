@@ -1,14 +1,16 @@
 """One photo from a web door: its name cleaned, its options checked, the photo drawn to an encoded file."""
 
+import logging
 import time
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Final, Protocol
 
-from cartoon.errors import OptionsError, StyleError
+from cartoon import metrics
+from cartoon.errors import CartoonError, InputError, OptionsError, StyleError
 from cartoon.image import MEDIA_TYPES, Cartoon, Photo, decode, encode, resolve_format
-from cartoon.jobs.runner import Artist
+from cartoon.jobs.draw import Artist
 from cartoon.portrait.scale import resize
 from cartoon.settings import Options
 from cartoon.styles.registry import StyleCard
@@ -17,6 +19,8 @@ NAME_BYTES: Final = 180
 """UTF-8 bytes kept of a client's file name: leaves room for a style and a suffix in the 255 that file systems take."""
 PREVIEW_QUALITY: Final = 92
 OPTION_NAMES: Final = tuple(field.name for field in fields(Options))
+
+log = logging.getLogger(__name__)
 
 
 class Studio(Artist, Protocol):
@@ -89,13 +93,22 @@ def options_from(asked: Mapping[str, Any], styles: tuple[StyleCard, ...]) -> Opt
 def draw(artist: Artist, data: bytes, name: str, options: Options, max_pixels: int) -> Drawing:
     """The picture file in `data`, drawn and encoded as the options ask; raises the InputError or ResourceError met."""
     started = time.perf_counter()
-    photo = decode(data, name, max_pixels)
-    decoded = time.perf_counter()
-    cartoon = artist.draw(photo, options)
+    try:
+        photo = _decode(data, name, options, max_pixels)
+        decoded = time.perf_counter()
+        cartoon = artist.draw(photo, options)
+    except CartoonError as error:
+        log.info("photo not drawn: %s", error.code, extra={"event": "photo_failed", "code": error.code})
+        raise
     drawn = time.perf_counter()
     format = resolve_format(options.format, photo)
     encoded = encode(cartoon.pixels, cartoon.alpha, format, options.quality)
-    seconds = {"decode": decoded - started, **cartoon.seconds, "encode": time.perf_counter() - drawn}
+    ended = time.perf_counter()
+    seconds = {"decode": decoded - started, **cartoon.seconds, "encode": ended - drawn}
+    metrics.step_done("decode", seconds["decode"])
+    metrics.step_done("encode", seconds["encode"])
+    told = {"event": "photo_done", "style": options.style, "seconds": round(ended - started, 3)}
+    log.info("photo drawn as %s in %.2f s", options.style, ended - started, extra=told)
     return Drawing(result_name(name, options.style, format), encoded, format, photo, cartoon, seconds)
 
 
@@ -105,3 +118,12 @@ def before_picture(drawing: Drawing) -> bytes:
     photo = drawing.photo
     alpha = None if photo.alpha is None else resize(photo.alpha, (height, width))
     return encode(resize(photo.pixels, (height, width)), alpha, "jpg", PREVIEW_QUALITY)
+
+
+def _decode(data: bytes, name: str, options: Options, max_pixels: int) -> Photo:
+    """As decode; a photo that fails here never reaches the artist, who counts the others."""
+    try:
+        return decode(data, name, max_pixels)
+    except InputError as error:
+        metrics.photo_failed(options.style, error.code)
+        raise

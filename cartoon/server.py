@@ -6,7 +6,10 @@ import shutil
 import signal
 import socket
 import tempfile
+import threading
+import time
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import CancelledError
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -16,13 +19,23 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cartoon import api
-from cartoon.errors import OptionsError
+from cartoon import api, logs, metrics
+from cartoon.errors import CartoonError, OptionsError
+from cartoon.readiness import Readiness
 from cartoon.request import Studio
 from cartoon.settings import Settings
 
+SETTLE_SECONDS: Final = 4
+"""How long after SIGTERM the port still answers, and refuses new work, while there is work under way."""
+QUIET_SECONDS: Final = 0.5
+"""How long nothing has to be under way for the port to close before that: what was drawn is on its way to a page."""
 GRACE_SECONDS: Final = 5
-"""How long requests under way may take to end after SIGTERM."""
+"""How long requests under way may take to end after that; with the settling it stays within the ten seconds after which
+Docker kills."""
+INSIST_SECONDS: Final = 0.5
+"""A second signal before that is the same wish: who signals a process group reaches the app through `make`, too."""
+RETRY_SECONDS: Final = 5
+"""Until the first picture is tried again, when memory was too short for it."""
 HEADERS: Final = (
     # The browser itself then refuses to talk to any other host, whatever a page library may try.
     (
@@ -37,9 +50,11 @@ _FETCHING: Final = ("/file=http:", "/file=https:", "/proxy=")
 _log = logging.getLogger(__name__)
 
 
-def create_app(artist: Studio, settings: Settings) -> FastAPI:
-    """REST under /api/v1 and /healthz, the page and its own endpoints at `/`; usable by any ASGI server.
+def create_app(artist: Studio, settings: Settings, warm: Callable[[], None] | None = None) -> FastAPI:
+    """REST under /api/v1, /healthz, /readyz and /metrics, the page and its own endpoints at `/`, for any ASGI server.
 
+    warm: draws the artist's first picture, in a thread once the app starts; the app says that it is ready when that is
+    done, or from the start without it. `app.state.readiness` tells everybody and is told to drain.
     Uploads and results live under `settings.data_dir`, or in a private temporary folder that goes when the app stops.
     """
     home = settings.data_dir or Path(tempfile.mkdtemp(prefix="cartoon-"))
@@ -52,14 +67,18 @@ def create_app(artist: Studio, settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        if warm is not None:
+            threading.Thread(target=_warm_up, args=(warm, readiness), name="warm", daemon=True).start()
         yield
+        readiness.drain()  # under a server that has not said so
         if settings.data_dir is None:
             shutil.rmtree(home, ignore_errors=True)
 
     # The interactive documentation pages would load their script from another host.
     app = FastAPI(title="Cartoon", docs_url=None, redoc_url=None, lifespan=lifespan)
-    app.add_middleware(_StayHome)
-    api.install(app, artist, settings)
+    readiness = app.state.readiness = Readiness(warm=warm is None)
+    api.install(app, artist, settings, readiness)
+    app.add_middleware(_StayHome)  # after those of api, so outside of them: it has to see every answer
     app.state.end_streams = ui.mount(app, artist, settings, cache)
     return app
 
@@ -69,33 +88,81 @@ def serve(settings: Settings) -> None:
 
     Raises OptionsError when the address cannot be listened on, before anything heavy is loaded.
     """
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    logs.set_up(settings.log)
     signal.signal(signal.SIGTERM, _leave)
     with suppress(KeyboardInterrupt), _listen(settings.host, settings.port) as listener:
         from cartoon.portrait.pipeline import Cartoonizer
 
         artist = Cartoonizer.load(settings.device, settings.precision, settings.styles_dir)
-        # No access log: the page's addresses hold the names of people's files.
-        app = create_app(artist, settings)
-        config = uvicorn.Config(app, access_log=False, timeout_graceful_shutdown=GRACE_SECONDS, log_level="warning")
-        _log.info("open http://%s:%d", settings.host, listener.getsockname()[1])
+        app = create_app(artist, settings, artist.warm)
+        _log.info("open http://%s:%d", settings.host, listener.getsockname()[1], extra={"event": "serving"})
         try:
-            Server(config, app.state.end_streams).run(sockets=[listener])
+            Server(app).run(sockets=[listener])
         finally:
             artist.close()
 
 
 class Server(uvicorn.Server):
-    """A server that, told to stop, first ends the event stream of every open page; else they would hold it."""
+    """Serves what create_app made; told to stop, it drains first, and told twice, it stops at once.
 
-    def __init__(self, config: uvicorn.Config, end_streams: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._end_streams = end_streams
+    While it drains it listens as long as work is under way, SETTLE_SECONDS at most, so that whoever asks /readyz hears
+    why to go elsewhere; when idle it does not wait. Then the port closes, the event streams of open pages are ended
+    (else they would hold it), and what is still under way has GRACE_SECONDS.
+    """
+
+    def __init__(self, app: FastAPI) -> None:
+        # No access log: the page's addresses hold the names of people's files. No log_config: what uvicorn says looks
+        # like the rest.
+        super().__init__(
+            uvicorn.Config(
+                app,
+                access_log=False,
+                timeout_graceful_shutdown=GRACE_SECONDS,
+                log_level="warning",
+                log_config=None,
+            )
+        )
+        self._end_streams: Callable[[], None] = app.state.end_streams
+        self._readiness: Readiness = app.state.readiness
+        self._told_at: float | None = None
+        self._busy_at = float("-inf")
+        self._insisted = 0
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Drains; the second time, ends. The signal is not raised again afterwards, as uvicorn would: to stop is 0."""
+        now = time.monotonic()
+        if self._told_at is None:  # not asked of the readiness: a signal may come while the first one tells it
+            self._told_at = now
+            self._readiness.drain()
+        elif now - self._told_at >= INSIST_SECONDS:
+            self._insisted = sig
+            self.force_exit = self.should_exit = True
+
+    async def on_tick(self, counter: int) -> bool:
+        """Ten times a second: whether to stop listening."""
+        return await super().on_tick(counter) or (self._told_at is not None and self._settled(self._told_at))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Ends the streams, then waits for what is under way."""
+        """Closes the port, ends the streams, waits for what is under way; ends the process when that takes too long."""
+        _log.info("stopping", extra={"event": "stopping"})
         self._end_streams()
         await super().shutdown(sockets)
+        if self.force_exit:
+            await self.lifespan.shutdown()  # which uvicorn then leaves out: it takes people's photos away
+        if self.force_exit or self._busy():
+            # A thread that draws cannot be stopped, and both asyncio and Python would wait for it.
+            _log.warning("stopped with work under way", extra={"event": "cut_off"})
+            logging.shutdown()
+            os._exit(128 + self._insisted if self.force_exit else 0)
+
+    def _busy(self) -> bool:
+        return self._readiness.busy or metrics.photos_under_way() > 0
+
+    def _settled(self, told_at: float) -> bool:
+        now = time.monotonic()
+        if self._busy():
+            self._busy_at = now
+        return now - told_at >= SETTLE_SECONDS or now - self._busy_at >= QUIET_SECONDS
 
 
 class _StayHome:
@@ -135,6 +202,25 @@ def _listen(host: str, port: int) -> socket.socket:
             f"Cannot serve on {host} port {port} ({error.strerror}): stop what uses it or give another --port."
         ) from error
     return listener
+
+
+def _warm_up(warm: Callable[[], None], readiness: Readiness) -> None:
+    """Draws the first picture, again and again until there is the memory for it."""
+    while not readiness.draining:
+        try:
+            warm()
+        except CancelledError:  # the artist was closed meanwhile
+            return
+        except CartoonError as error:
+            _log.warning("not ready: %s", error, extra={"event": "not_ready", "code": error.code})
+        except Exception:  # noqa: BLE001 - a lost device, say: without a word the process would never be ready
+            told = {"event": "not_ready", "code": metrics.INTERNAL}
+            _log.exception("not ready: the first picture failed", extra=told)
+        else:
+            readiness.warmed()
+            _log.info("ready", extra={"event": "ready"})
+            return
+        readiness.wait_for_drain(RETRY_SECONDS)
 
 
 def _leave(signum: int, frame: FrameType | None) -> None:

@@ -49,10 +49,16 @@ class Settings(BaseSettings):
     max_upload_mb: int = 64
     max_queue: int = 64
     """Requests that may wait for the pipeline before further ones are turned away."""
-    data_dir: Path | None = None
-    """Where the app keeps uploads and results; a fresh private temporary folder when unset."""
+    data_dir: Path | None = Field(default_factory=lambda: _default_data_dir())
+    """Where the server keeps jobs, uploads and results; None, or where it cannot be written: a temporary folder."""
+    keep_days: float = Field(7.0, ge=0)
+    """How long jobs of the server are kept after they came to an end; unfinished ones are kept."""
+    max_job_mb: int = 4096
+    """The largest upload of a job: all of its photos, or its zip. `max_upload_mb` holds for each picture."""
     styles_dir: Path = STYLES_DIR
     """The folder whose style files are offered beside the shipped styles; read again when it changes."""
+    log: Literal["text", "json"] = "text"
+    """How the server's log lines look."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +101,17 @@ class Options:
 
 def _default_host() -> str:
     return "0.0.0.0" if os.environ.get("SPACE_ID") else "127.0.0.1"
+
+
+def _default_data_dir() -> Path | None:
+    """By the XDG Base Directory Specification 0.8, which has relative paths ignored."""
+    told = Path(os.environ.get("XDG_DATA_HOME", ""))
+    if told.is_absolute():
+        return told / "cartoon"
+    try:
+        return Path.home() / ".local" / "share" / "cartoon"
+    except RuntimeError:  # a user without a home
+        return None
 
 
 def _real(name: str, value: object, limits: tuple[float, float]) -> float:

@@ -5,13 +5,33 @@ A process of its own because Gradio leaves event loops unclosed, and this projec
 
 import socket
 import sys
+import time
 from pathlib import Path
+from typing import Final
 
-import uvicorn
-
+from cartoon.image import Cartoon, Photo
 from cartoon.server import Server, create_app
-from cartoon.settings import Settings
+from cartoon.settings import Options, Settings
 from tests.fakes import FakeArtist
+
+HELD: Final = "held.png"
+LET_GO: Final = "let-go"
+
+
+class HoldingArtist(FakeArtist):
+    """A FakeArtist that draws a photo called HELD only once FOLDER/LET_GO exists; FOLDER/HELD then says it waits."""
+
+    def __init__(self, home: Path) -> None:
+        super().__init__(home / "styles")
+        self._home = home
+
+    def draw(self, photo: Photo, options: Options, *, urgent: bool = True) -> Cartoon:
+        """As FakeArtist."""
+        if photo.name == HELD:
+            (self._home / HELD).touch()
+            while not (self._home / LET_GO).exists():
+                time.sleep(0.02)
+        return super().draw(photo, options, urgent=urgent)
 
 
 def main(home: Path) -> None:
@@ -19,10 +39,10 @@ def main(home: Path) -> None:
 
     A user's own styles are those in FOLDER/styles.
     """
-    app = create_app(FakeArtist(home / "styles"), Settings(data_dir=home, max_upload_mb=1))
+    app = create_app(HoldingArtist(home), Settings(data_dir=home, max_upload_mb=1))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         print(listener.getsockname()[1], flush=True)
-        Server(uvicorn.Config(app, log_level="warning"), app.state.end_streams).run(sockets=[listener])
+        Server(app).run(sockets=[listener])
 
 
 if __name__ == "__main__":

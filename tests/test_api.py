@@ -15,10 +15,12 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from PIL import Image
+from prometheus_client.parser import text_string_to_metric_families
 
 from cartoon import api
 from cartoon.errors import ResourceError
 from cartoon.image import encode
+from cartoon.readiness import Readiness
 from cartoon.settings import Settings
 from tests.fakes import CARDS, FakeArtist, TroubledArtist
 from tests.small_style import write_style
@@ -31,9 +33,9 @@ BOMB = PICTURE[:12] + HUGE + struct.pack(">I", zlib.crc32(HUGE)) + PICTURE[33:]
 SETTINGS = Settings(max_upload_mb=1, max_queue=1)
 
 
-def make_app(artist: FakeArtist) -> FastAPI:
+def make_app(artist: FakeArtist, readiness: Readiness | None = None) -> FastAPI:
     app = FastAPI()
-    api.install(app, artist, SETTINGS)
+    api.install(app, artist, SETTINGS, readiness)
     return app
 
 
@@ -249,10 +251,57 @@ def test_health_and_wrong_addresses_answer_in_json(client: TestClient) -> None:
         assert (answer.status_code, answer.json()["error"]) == (404, "not_found")
 
 
+def test_ready_once_warm_and_no_longer_while_draining(artist: FakeArtist) -> None:
+    readiness = Readiness(warm=False)
+    with TestClient(make_app(artist, readiness)) as client:
+        answer = client.get("/readyz")
+        assert (answer.status_code, answer.json()["error"]) == (503, "starting")
+        assert post(client).status_code == 200  # who asks all the same is served
+        readiness.warmed()
+        assert client.get("/readyz").json() == {"status": "ready"}
+        assert client.head("/readyz").status_code == 200
+        readiness.drain()
+        for answer in (client.get("/readyz"), post(client), client.post("/api/v1/jobs/x/resume")):
+            assert (answer.status_code, answer.json()["error"]) == (503, "draining")
+            assert int(answer.headers["retry-after"]) > 0
+        assert client.head("/readyz").status_code == 503
+        assert client.get("/healthz").status_code == 200
+        assert client.get("/api/v1/styles").status_code == 200  # only new work is refused
+    assert len(artist.seen) == 1
+
+
+def test_a_request_counts_as_work_until_it_is_answered() -> None:
+    readiness = Readiness()
+    busy: list[bool] = []
+    with TestClient(make_app(TroubledArtist(lambda name: busy.append(readiness.busy)), readiness)) as client:
+        post(client)
+        client.get("/api/v1/styles")
+    assert busy == [True]
+    assert not readiness.busy
+
+
+def test_metrics_are_prometheus_text_and_name_nobody(client: TestClient) -> None:
+    post(client, name="private-name.png")
+    post(client, b"this is a text", "private-name.png")
+    answer = client.get("/metrics")
+    assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    families = {family.name for family in text_string_to_metric_families(answer.text)}
+    assert {"cartoon_photos", "cartoon_step_seconds", "cartoon_photos_under_way"} <= families
+    assert 'cartoon_photos_total{outcome="unsupported",style="anime"}' in answer.text
+    assert "private-name" not in answer.text
+    assert client.head("/metrics").headers["content-type"] == answer.headers["content-type"]
+    newer = client.get("/metrics", headers={"accept": "application/openmetrics-text;version=1.0.0"})
+    assert newer.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
+    assert newer.text.endswith("# EOF\n")
+
+
 def test_no_file_name_reaches_the_log(client: TestClient, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("DEBUG", logger="cartoon"):
         post(client, name="private-name.png")
+        post(client, b"this is a text", "private-name.png")
     assert "private-name" not in caplog.text
+    told = [(record.event, getattr(record, "style", None), getattr(record, "code", None)) for record in caplog.records]
+    assert told == [("photo_done", "anime", None), ("photo_failed", None, "unsupported")]
 
 
 def test_a_name_outside_ascii_survives_in_the_header(client: TestClient) -> None:

@@ -9,7 +9,18 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 # Not pydantic: typer itself loads it once a command has parameters (0.1 s).
-HEAVY = ("torch", "mediapipe", "cv2", "gradio", "fastapi", "pydantic_settings", "numpy", "PIL", "rich")
+HEAVY = (
+    "torch",
+    "mediapipe",
+    "cv2",
+    "gradio",
+    "fastapi",
+    "pydantic_settings",
+    "numpy",
+    "PIL",
+    "rich",
+    "prometheus_client",
+)
 
 
 def python(*args: str) -> subprocess.CompletedProcess[str]:

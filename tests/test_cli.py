@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 import zipfile
 from dataclasses import fields
 from inspect import signature
@@ -29,9 +30,8 @@ def photos(tmp_path: Path) -> Path:
     """Three photos, one of them in a subfolder, one text file renamed .jpg, and notes that are no picture by name."""
     folder = tmp_path / "photos"
     (folder / "sub").mkdir(parents=True)
-    picture = encode(np.full((30, 40, 3), 90, np.uint8), None, "png")
-    for name in ("a.png", "b.jpeg", "sub/c.png"):
-        (folder / name).write_bytes(picture)
+    for number, name in enumerate(("a.png", "b.jpeg", "sub/c.png")):
+        (folder / name).write_bytes(encode(np.full((30, 40, 3), 90 + number, np.uint8), None, "png"))
     (folder / "bad.jpg").write_text("I am text")
     (folder / "notes.txt").write_text("not drawn")
     return folder
@@ -50,7 +50,9 @@ def events(result: Result) -> list[dict[str, Any]]:
 
 
 def files_in(folder: Path) -> list[str]:
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    """All files but those of the jobs that wrote them."""
+    found = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
+    return sorted(path.as_posix() for path in found if path.parts[0] != ".cartoon")
 
 
 def never_load(settings: Settings) -> FakeArtist:
@@ -90,12 +92,14 @@ def test_json_is_one_event_per_photo_and_a_summary(photos: Path, tmp_path: Path)
     assert singles[2]["code"] == "unsupported"
     assert singles[2]["message"].startswith("bad.jpg ")
     assert summary.pop("seconds") >= 0
+    assert (Path(summary.pop("job")) / "journal.jsonl").parent.parent == out / ".cartoon"
     assert summary == {
         "event": "summary",
         "done": 3,
         "failed": 1,
         "skipped": 0,
         "remaining": 0,
+        "flagged": 0,
         "ignored": 1,
         "out": str(out),
         "zip": None,
@@ -213,7 +217,9 @@ def test_zip_holds_the_results_under_their_own_names_and_is_made_again_by_the_sa
         assert result.exit_code == 1
         assert events(result)[-1]["zip"] == str(made)
         with zipfile.ZipFile(made) as bundle:
-            assert sorted(bundle.namelist()) == ["a.png", "b.png", "sub/c.png"]
+            assert sorted(bundle.namelist()) == ["a.png", "b.png", "report.csv", "report.json", "sub/c.png"]
+            rows = json.loads(bundle.read("report.json"))
+            assert [row["outcome"] for row in rows] == ["done", "done", "failed", "done"]
             assert bundle.read("a.png") == (tmp_path / "out" / "a.png").read_bytes()
 
 
@@ -227,7 +233,7 @@ def test_another_zip_is_not_replaced_without_overwrite(photos: Path, tmp_path: P
     assert other.read_bytes() == before
     assert draw(photos / "a.png", "-o", tmp_path / "out", "--zip", other, "--overwrite").exit_code == 0
     with zipfile.ZipFile(other) as bundle:
-        assert bundle.namelist() == ["a.png"]
+        assert bundle.namelist() == ["a.png", "report.csv", "report.json"]
 
 
 def test_a_zip_as_input_is_drawn_and_leaves_nothing_else(photos: Path, tmp_path: Path) -> None:
@@ -238,7 +244,8 @@ def test_a_zip_as_input_is_drawn_and_leaves_nothing_else(photos: Path, tmp_path:
     out = tmp_path / "out"
     result = draw(packed, "-o", out, "--json")
     assert [event["input"] for event in events(result)[:-1]] == ["a.png", "b.jpeg", "bad.jpg", "sub/c.png"]
-    assert sorted(path.relative_to(out).as_posix() for path in out.rglob("*")) == ["a.png", "b.png", "sub", "sub/c.png"]
+    assert files_in(out) == ["a.png", "b.png", "sub/c.png"]
+    assert not list(out.rglob("zip-*"))  # what was unpacked is gone
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -247,22 +254,35 @@ def test_an_interrupt_says_how_to_go_on_and_leaves_whole_files_only(
 ) -> None:
     out = tmp_path / "out"
 
+    held = threading.Event()
+
     def interrupt_at_b(name: str) -> None:
         if name == "b.jpeg":
             signal.raise_signal(number)
+            held.set()
+        else:
+            held.wait(5)
 
-    stopped = draw(
-        photos, "-o", out, "--json", "--zip", tmp_path / "z.zip", load=lambda *_: TroubledArtist(interrupt_at_b)
-    )
+    def load(settings: Settings) -> FakeArtist:
+        return TroubledArtist(interrupt_at_b)
+
+    for n in range(20):
+        (photos / f"d{n:02}.png").write_bytes((photos / "a.png").read_bytes() + bytes([n]))  # no two are the same file
+    stopped = draw(photos, "-o", out, "--json", "--zip", tmp_path / "z.zip", load=load)
     assert stopped.exit_code == 130
     assert "run the same command again" in stopped.stderr
     assert events(stopped)[-1]["interrupted"] is True
-    assert (events(stopped)[-1]["done"], events(stopped)[-1]["remaining"]) == (1, 3)
-    written = {path.name: path.read_bytes() for path in out.rglob("*")}
-    assert written.keys() == {"a.png", "b.png"}  # b was under way and is ended; nothing further is begun
+    written = {name: (out / name).read_bytes() for name in files_in(out)}
+    assert {"a.png", "b.png"} <= written.keys()  # b was under way and is ended
+    assert len(written) < 10  # nothing further was begun
+    summary = events(stopped)[-1]
+    assert summary["done"] == len(written)
+    assert summary["remaining"] == 24 - summary["done"] - summary["failed"]
     assert not (tmp_path / "z.zip").exists()
     went_on = draw(photos, "-o", out, "--json")
-    assert [event["status"] for event in events(went_on)[:-1]] == ["skipped", "skipped", "failed", "done"]
+    status = {Path(event["input"]).name: event["status"] for event in events(went_on)[:-1]}
+    assert {status["a.png"], status["b.jpeg"]} == {"skipped"}
+    assert (len(status), status["bad.jpg"], status["d19.png"], status["c.png"]) == (24, "failed", "done", "done")
     again = draw(photos, "-o", out, "--json", "--overwrite")
     assert again.exit_code == 1
     assert {name: (out / name).read_bytes() for name in written} == written

@@ -1,14 +1,68 @@
-"""The process that serves: wrong addresses and settings end it at once, with one sentence and exit code 2."""
+"""The process that serves: wrong addresses and settings end it at once, with one sentence and exit code 2; signals
+drain it."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
+import numpy as np
 import pytest
 
+from cartoon.image import encode
+from cartoon.server import INSIST_SECONDS, SETTLE_SECONDS
+from tests.fake_server import HELD, LET_GO
+
 ROOT = Path(__file__).parents[1]
+PICTURE = encode(np.full((30, 40, 3), 90, np.uint8), None, "png")
+POST = "/api/v1/cartoonize"
+
+
+@dataclass(frozen=True, eq=False)
+class Serving:
+    """A server in a process of its own."""
+
+    process: "subprocess.Popen[str]"
+    home: Path
+    client: httpx.Client
+
+    def post(self, name: str) -> httpx.Response:
+        """A small photo of that name, to be drawn."""
+        return self.client.post(POST, files={"image": (name, PICTURE)}, data={"size": "64"})
+
+    def hold(self, pool: ThreadPoolExecutor) -> "Future[httpx.Response]":
+        """A request that is being drawn until it is let go."""
+        asked = pool.submit(self.post, HELD)
+        wait_for((self.home / HELD).exists)
+        return asked
+
+
+@pytest.fixture
+def serving(tmp_path: Path) -> Iterator[Serving]:
+    command = [sys.executable, "-m", "tests.fake_server", str(tmp_path)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        url = f"http://127.0.0.1:{int(process.stdout.readline())}"
+        try:
+            with httpx.Client(base_url=url, timeout=60) as client:
+                client.get("/healthz")
+                yield Serving(process, tmp_path, client)
+        finally:
+            process.kill()
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    until = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.02)
 
 
 def start(*flags: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -43,3 +97,66 @@ def test_a_wrong_flag_or_setting_is_named(flags: list[str], variables: dict[str,
     assert ended.returncode == 2
     assert told in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_who_is_served_gets_the_picture_while_others_are_sent_elsewhere(serving: Serving) -> None:
+    assert serving.client.get("/readyz").json() == {"status": "ready"}
+    with ThreadPoolExecutor(1) as pool:
+        asked = serving.hold(pool)
+        serving.process.send_signal(signal.SIGTERM)
+        wait_for(lambda: serving.client.get("/readyz").status_code == 503)
+        for refused in (serving.client.get("/readyz"), serving.post("anna.png"), serving.client.post("/api/v1/jobs")):
+            assert (refused.status_code, refused.json()["error"]) == (503, "draining")
+            assert refused.json()["message"].endswith(".")
+            assert int(refused.headers["retry-after"]) > 0
+            assert "content-security-policy" in refused.headers
+        assert serving.client.get("/healthz").status_code == 200
+        assert serving.process.poll() is None
+        (serving.home / LET_GO).touch()
+        assert asked.result().status_code == 200
+    assert serving.process.wait(10) == 0
+
+
+@pytest.mark.slow
+def test_what_takes_longer_than_the_settling_is_still_answered(serving: Serving) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        asked = serving.hold(pool)
+        serving.process.send_signal(signal.SIGTERM)
+        time.sleep(SETTLE_SECONDS + 1)
+        with pytest.raises(httpx.TransportError):
+            httpx.get(serving.client.base_url.join("/readyz"))
+        (serving.home / LET_GO).touch()
+        assert asked.result().status_code == 200
+    assert serving.process.wait(10) == 0
+
+
+@pytest.mark.parametrize("wish", [signal.SIGTERM, signal.SIGINT])
+def test_an_idle_server_stops_at_once(serving: Serving, wish: signal.Signals) -> None:
+    told = time.monotonic()
+    serving.process.send_signal(wish)
+    assert serving.process.wait(10) == 0
+    assert time.monotonic() - told < SETTLE_SECONDS
+
+
+@pytest.mark.parametrize("wish", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_ends_it_whatever_is_under_way(serving: Serving, wish: signal.Signals) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        asked = serving.hold(pool)
+        serving.process.send_signal(wish)
+        serving.process.send_signal(wish)  # as a process group's make passes it on: the same wish
+        time.sleep(INSIST_SECONDS + 0.2)
+        assert serving.process.poll() is None
+        serving.process.send_signal(wish)
+        assert serving.process.wait(2) == 128 + wish
+        assert isinstance(asked.exception(), httpx.TransportError)
+
+
+@pytest.mark.slow
+def test_what_never_ends_is_cut_off_within_ten_seconds(serving: Serving) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        asked = serving.hold(pool)
+        told = time.monotonic()
+        serving.process.send_signal(signal.SIGTERM)
+        assert serving.process.wait(20) == 0
+        assert time.monotonic() - told < 10  # Docker's patience
+        assert (asked.result().status_code, asked.result().json()["error"]) == (503, "draining")

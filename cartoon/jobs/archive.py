@@ -1,11 +1,9 @@
 """Zip files in and out: a zip of photos unpacked safely, results packed into one zip."""
 
-import errno
 import lzma
 import os
 import re
 import secrets
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Collection, Iterable
@@ -13,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final, Literal
 
-from cartoon.errors import CartoonError, OptionsError, ResourceError, TooLargeError, UnreadableError, UnsupportedError
-from cartoon.image import SUFFIXES
+from cartoon.errors import CartoonError, OptionsError, StorageError, TooLargeError, UnreadableError, UnsupportedError
+from cartoon.image import FULL, SUFFIXES
 from cartoon.jobs.job import Item
 
 MAX_MEMBERS: Final = 100_000
@@ -47,10 +45,10 @@ def kind_of(relative: PurePosixPath) -> Literal["picture", "hidden", "other"]:
 
 
 def unpack(path: Path, into: Path) -> Unpacked:
-    """Unpack the pictures of a zip into a fresh folder under `into`; what cannot be used becomes a refused Item.
+    """Unpack the pictures of a zip into `into`, which it makes; what cannot be used becomes a refused Item.
 
     Members are stored under numbers, never under their own names, so a hostile name leads nowhere; the name lives
-    on in Item.relative. Raises ResourceError when the disk is full, OSError when `into` cannot be written.
+    on in Item.relative. Raises StorageError when the disk is full, OSError when `into` cannot be written.
     """
     try:
         stream = path.open("rb")
@@ -70,17 +68,19 @@ def unpack(path: Path, into: Path) -> Unpacked:
             refusal = _too_large(path, pictures)
             if refusal:
                 return _refuse(path, refusal)
-            folder = Path(tempfile.mkdtemp(prefix="zip-", dir=into))
-            items = tuple(_unpack_one(bundle, m, path.name, folder / f"{i:06d}") for i, m in enumerate(pictures))
+            into.mkdir()
+            items = tuple(_unpack_one(bundle, m, path.name, into / f"{i:06d}") for i, m in enumerate(pictures))
             return Unpacked(items, ignored=kinds.count("other"))
 
 
-def write_zip(path: Path, files: Iterable[tuple[Path, str]]) -> None:
+def write_zip(path: Path, files: Iterable[tuple[Path, str]], mark: str = "") -> None:
     """Pack files (where each lies, its name inside) into one zip, stored, ZIP64 where needed; atomically.
 
-    The parent folder must exist. Raises ResourceError when the disk is full, OSError when a file cannot be read.
+    mark: begins the temporary file's name.
+
+    The parent folder must exist. Raises StorageError when the disk is full, OSError when a file cannot be read.
     """
-    temporary = path.parent / f".{secrets.token_hex(8)}.part"
+    temporary = path.parent / f".{mark}{secrets.token_hex(8)}.part"
     try:
         with temporary.open("xb") as stream:
             # Pictures are packed already: storing them is as small and many times faster.
@@ -180,7 +180,7 @@ def _encodable(name: str) -> str:
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
-def _disk_full(name: str, problem: BaseException) -> ResourceError | None:
-    if isinstance(problem, OSError) and problem.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return ResourceError(f"{name}: the disk is full; free some space and run it again.")
+def _disk_full(name: str, problem: BaseException) -> StorageError | None:
+    if isinstance(problem, OSError) and problem.errno in FULL:
+        return StorageError(f"{name}: the disk is full; free some space and run it again.")
     return None

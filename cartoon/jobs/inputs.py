@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Final
 
 from cartoon import sniff
 from cartoon.errors import InputError, OptionsError, UnreadableError
@@ -15,6 +16,9 @@ from cartoon.jobs.job import Item
 from cartoon.settings import Format, Options
 
 log = logging.getLogger(__name__)
+
+NAME_BYTES: Final = 255
+"""Of a file's name, that file systems take."""
 
 
 @dataclass(frozen=True)
@@ -75,20 +79,21 @@ def output_format(item: Item, asked: Format) -> OutputFormat:
     return "jpg" if kind == "JPEG" else "webp" if kind == "WEBP" else "png"
 
 
-def output_paths(items: Sequence[Item], options: Options, out: Path) -> list[Path]:
+def output_paths(items: Sequence[Item], options: Options, out: Path, given: Sequence[PurePosixPath] = ()) -> list[Path]:
     """Where each item's result goes: its relative path and stem under `out`, the suffix of the format.
 
-    Names that would meet (a.jpg and a.png, also in another case or Unicode form) are told apart: a.png, a-2.png.
+    Names that would meet (a.jpg and a.png, also in another case or Unicode form) are told apart: a.png, a-2.png; so are
+    they from those given before. A name too long for a file system is cut.
     Raises OptionsError when a result would replace one of the inputs.
     """
-    wanted = [item.relative.with_name(f"{item.relative.stem}.{output_format(item, options.format)}") for item in items]
-    taken = {_folded(parent) for path in wanted for parent in path.parents}
-    given: list[PurePosixPath | None] = []
+    wanted = [_named(item.relative, f".{output_format(item, options.format)}") for item in items]
+    taken = {_folded(parent) for path in (*wanted, *given) for parent in path.parents} | set(map(_folded, given))
+    plain: list[PurePosixPath | None] = []
     for path in wanted:  # plain names first, so that a-2.jpg keeps a-2.png whatever else there is
         free = _folded(path) not in taken
         taken.add(_folded(path))
-        given.append(path if free else None)
-    final = [name or _numbered(path, taken) for name, path in zip(given, wanted, strict=True)]
+        plain.append(path if free else None)
+    final = [name or _numbered(path, taken) for name, path in zip(plain, wanted, strict=True)]
     for path in final:
         if path.is_absolute() or ".." in path.parts:
             raise ValueError(f"Item.relative leads outside the output folder: {path}")
@@ -135,7 +140,7 @@ def _entered(folder: Path, names: list[str], leave_out: str | None) -> Iterator[
 def _unzip(path: Path, unpack_to: Path | None) -> Found:
     if unpack_to is None:
         raise InputError(f"{path.name} is a zip, which is not taken here: unpack it and give its pictures.")
-    unpacked = unpack(path, unpack_to)
+    unpacked = unpack(path, unpack_to / f"zip-{len(list(unpack_to.iterdir()))}")
     return Found(unpacked.items, unpacked.ignored)
 
 
@@ -158,9 +163,17 @@ def _folded(path: PurePosixPath) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", str(path)).casefold())
 
 
+def _named(path: PurePosixPath, ending: str) -> PurePosixPath:
+    """The path with its suffix replaced by an ending; the stem is cut where the name would be too long."""
+    stem, room = path.stem, NAME_BYTES - len(os.fsencode(ending))
+    while len(os.fsencode(stem)) > room:
+        stem = stem[:-1]
+    return path.with_name(stem + ending)
+
+
 def _numbered(path: PurePosixPath, taken: set[str]) -> PurePosixPath:
     number = 2
-    while _folded(candidate := path.with_name(f"{path.stem}-{number}{path.suffix}")) in taken:
+    while _folded(candidate := _named(path, f"-{number}{path.suffix}")) in taken:
         number += 1
     taken.add(_folded(candidate))
     return candidate

@@ -1,9 +1,27 @@
-"""The values a job is made of: what to draw (Item) and what became of it (Attempt)."""
+"""The values a job is made of: what was asked (Order), each input (Item, Entry), what became of it (Attempt); pure."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Final, Literal
 
-from cartoon.errors import CartoonError
+from cartoon.errors import CartoonError, OutputError, ResourceError, StorageError, WorkerLostError
+from cartoon.settings import Options
+
+Outcome = Literal["done", "failed", "skipped", "quarantined"]
+Gate = Literal["flag", "refuse", "off"]
+"""A drawing that fails the quality gate with every fallback is delivered and flagged, or fails; "off": no gate."""
+State = Literal["waiting", "running", "paused", "cancelled", "finished"]
+
+MOST_TRIES: Final = 3
+"""Of a photo whose failure may pass."""
+BACK_OFF: Final = (1.0, 5.0)
+"""Seconds before the second and the third try."""
+CRASHES: Final = 2
+"""Times a photo may take its worker down; the last of them alone, so that no innocent neighbour is blamed."""
+DEATHS: Final = 3
+"""Times the whole process may die over a photo that was drawn alone: more, as somebody may simply have killed it."""
+OUTCOMES: Final[tuple[Outcome, ...]] = ("done", "failed", "skipped", "quarantined")
 
 
 @dataclass(frozen=True)
@@ -25,17 +43,163 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Attempt:
-    """What became of one item: `output` when it was drawn, `error` when it failed, never both.
+class Entry:
+    """An Item as the manifest holds it.
 
-    seconds: spent on this photo: opening, drawing, writing; waiting for its turn is not counted.
-    skipped: the output was already there. notes: the photo's and the drawing's own ("no face found: ...").
+    number: its place in the job, from 0. output: under the job's output folder. sha256, size (bytes), changed (mtime,
+    ns): of the input when it was scanned; None and 0 where it could not be read. taken: another job's or a person's
+    file lay at `output` when the job began, so the item is skipped.
+    """
+
+    number: int
+    item: Item
+    output: PurePosixPath
+    sha256: str | None = None
+    size: int = 0
+    changed: int = 0
+    taken: bool = False
+
+    @property
+    def twin(self) -> tuple[str, str] | None:
+        """Equal for entries that have the same picture as their result."""
+        return None if self.sha256 is None else (self.sha256, self.output.suffix)
+
+
+@dataclass(frozen=True)
+class Order:
+    """What was asked, once and for all.
+
+    inputs: as given, absolute. out: the output folder, absolute. model: sha256 of the style's weights. made: seconds
+    since 1970. owner: whose it is, where a door has several users. priority: its share of the machine beside others.
+    """
+
+    id: str
+    inputs: tuple[str, ...]
+    out: Path
+    options: Options
+    model: str
+    version: str
+    made: float
+    gate: Gate = "flag"
+    overwrite: bool = False
+    owner: str = ""
+    priority: int = 1
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What became of one item: `output` when there is a picture, `error` when it failed, never both.
+
+    sha256, size: of the output. seconds: spent on this photo: opening, drawing, writing; waiting for its turn is not
+    counted. tries: how many it took. score, flaws: what the quality gate said (codes). notes: the photo's and the
+    drawing's own ("No face found: ..."). again: it was there already when the job was resumed.
     """
 
     item: Item
+    outcome: Outcome = "done"
     output: Path | None = None
     error: CartoonError | None = None
+    sha256: str = ""
+    size: int = 0
     seconds: float = 0.0
     faces: int = 0
-    skipped: bool = False
+    tries: int = 1
+    score: float | None = None
+    flaws: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    again: bool = False
+
+    @property
+    def skipped(self) -> bool:
+        """Nothing was drawn now, and nothing went wrong."""
+        return self.again or self.outcome == "skipped"
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many items of a job came to what; flagged ones are among those done."""
+
+    total: int
+    done: int = 0
+    failed: int = 0
+    skipped: int = 0
+    quarantined: int = 0
+    flagged: int = 0
+
+    @property
+    def settled(self) -> int:
+        """Items with an outcome."""
+        return self.done + self.failed + self.skipped + self.quarantined
+
+    @property
+    def remaining(self) -> int:
+        """Items without one."""
+        return self.total - self.settled
+
+
+@dataclass(frozen=True)
+class Losses:
+    """That a photo was under way when its worker, or the whole process, died; from then on it is drawn alone.
+
+    crashes: how often its worker died over it; alone: with no other photo beside it, the last time. deaths: how often
+    the whole process died while it was drawn alone.
+    """
+
+    crashes: int = 0
+    alone: bool = False
+    deaths: int = 0
+
+    def guilty(self, count_deaths: bool) -> bool:
+        """Whether it is not to be tried any more; a process that survives its workers need not count its own deaths."""
+        return (self.crashes >= CRASHES and self.alone) or (count_deaths and self.deaths >= DEATHS)
+
+
+def wait_before_retry(error: CartoonError, tries: int) -> float | None:
+    """Seconds to wait before a further try after `tries` failed with this error; None to stop.
+
+    Only what may pass is tried again: not a damaged photo, not a full disk (for that the whole job waits), and not a
+    lost worker, whose photos are counted as Losses instead.
+    """
+    if not isinstance(error, ResourceError) or isinstance(error, (StorageError, OutputError, WorkerLostError)):
+        return None
+    return BACK_OFF[tries - 1] if tries < MOST_TRIES else None
+
+
+def count(total: int, attempts: Iterable[Attempt]) -> Counts:
+    """The counts of a job of `total` items."""
+    numbers = dict.fromkeys(OUTCOMES, 0)
+    flagged = 0
+    for attempt in attempts:
+        numbers[attempt.outcome] += 1
+        flagged += attempt.outcome == "done" and bool(attempt.flaws)
+    return Counts(total, flagged=flagged, **{str(name): number for name, number in numbers.items()})
+
+
+def differences(one: Order, other: Order) -> list[str]:
+    """In words, what two orders for the same inputs ask differently; what does not change a picture is left out."""
+    told: list[str] = []
+    if one.options.style != other.options.style:
+        told.append(f"style {one.options.style}, now {other.options.style}")
+    elif one.model != other.model:
+        told.append(f"other weights of the style {one.options.style}")
+    for name in ("strength", "size", "exaggeration", "background", "format", "quality"):
+        was, now = getattr(one.options, name), getattr(other.options, name)
+        if was != now and not (name == "quality" and one.options.format == other.options.format == "png"):
+            told.append(f"{name} {was}, now {now}")
+    if one.gate != other.gate:
+        told.append(f"quality gate {one.gate}, now {other.gate}")
+    return told
+
+
+def leaders(entries: Sequence[Entry]) -> dict[int, int]:
+    """For each entry whose photo an earlier one has too, byte for byte: that earlier one's number."""
+    first: dict[tuple[str, str], int] = {}
+    following: dict[int, int] = {}
+    for entry in entries:
+        if entry.twin is None or entry.taken or entry.item.refused:
+            continue
+        leader = first.setdefault(entry.twin, entry.number)
+        if leader != entry.number:
+            following[entry.number] = leader
+    return following

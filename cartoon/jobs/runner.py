@@ -1,140 +1,254 @@
-"""Draw many photos: one Attempt per item, in order, with as many under way as the artist takes and the next decoded."""
+"""Run a job: an Attempt for every item that has no outcome yet, recorded before it is told."""
 
-import logging
+import hashlib
+import heapq
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Final, Protocol, cast
+from collections.abc import Callable, Generator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass, replace
+from typing import Final
 
-from cartoon.errors import CartoonError, ResourceError
-from cartoon.image import MAX_PIXELS, Cartoon, OutputFormat, Photo, encode, read, write_atomically
-from cartoon.jobs.inputs import output_paths
-from cartoon.jobs.job import Attempt, Item
-from cartoon.settings import Options
+from cartoon.errors import CartoonError, QuarantineError, ResourceError, StorageError, WorkerLostError
+from cartoon.image import MAX_PIXELS
+from cartoon.jobs.crew import Crew
+from cartoon.jobs.draw import Result, Task, explained, put
+from cartoon.jobs.folder import OpenJob
+from cartoon.jobs.job import Attempt, Entry, Losses, leaders, wait_before_retry
 
-log = logging.getLogger(__name__)
-
-LOOK_AHEAD: Final = 2
-"""Photos decoded ahead of those being drawn: enough to hide decoding, few enough for memory (300 MB each at most)."""
-
-
-class Artist(Protocol):
-    """What the runner needs of a Cartoonizer."""
-
-    @property
-    def at_once(self) -> int:
-        """How many photos it works on at the same time."""
-        ...
-
-    def draw(self, photo: Photo, options: Options, *, urgent: bool = True) -> Cartoon:
-        """Draw one photo, before those of batches if it is urgent; raises CartoonError."""
-        ...
+LISTEN_SECONDS: Final = 0.5
+"""How soon a pause or cancel is noticed while all places are busy."""
 
 
 def run(
-    items: Sequence[Item],
-    options: Options,
-    out: Path,
-    artist: Artist,
-    *,
-    overwrite: bool = False,
-    cancelled: Callable[[], bool] = lambda: False,
-    max_pixels: int = MAX_PIXELS,
-) -> Iterator[Attempt]:
-    """Yield what became of each item, in order; one photo's failure is its Attempt's `.error` and the rest goes on.
+    job: OpenJob, crew: Crew, stopped: Callable[[], bool] = lambda: False, max_pixels: int = MAX_PIXELS
+) -> Generator[Attempt, None, None]:
+    """Yield what became of each item without an outcome, in their order as far as retries allow.
 
-    Each result is written atomically, so a file under `out` is always whole. An existing result is skipped unless
-    `overwrite`. Once `cancelled()` is true no further item is started; the generator ends with those under way.
-    Raises OptionsError, before anything is drawn, when a result would replace an input.
+    An output lies whole in its place before its attempt is in the journal, and is in the journal before it is yielded.
+    Once `stopped()` is true nothing further is started and the generator ends with what is under way; so it does when
+    it is closed. A photo that was under way when a worker died is drawn alone, and quarantined when that repeats.
+    Raises StorageError when the disk is full or the job's folder is gone; the same call again goes on.
     """
-    waiting = deque(zip(items, output_paths(items, options, out), strict=True))
-    ahead: deque[_Task] = deque()
-    drawing: deque[Future[Attempt]] = deque()
-    decoders = ThreadPoolExecutor(max_workers=1, thread_name_prefix="decode")
-    artists = ThreadPoolExecutor(max_workers=artist.at_once, thread_name_prefix="draw")
-    try:
-        while waiting or ahead or drawing:
-            if not cancelled():
-                while waiting and len(ahead) <= LOOK_AHEAD:
-                    item, output = waiting.popleft()
-                    settled = _settle(item, output, overwrite)
-                    ahead.append(_Task(item, output, settled or decoders.submit(_decode, item, max_pixels)))
-                while ahead and len(drawing) < artist.at_once:
-                    drawing.append(artists.submit(_finish, ahead.popleft(), options, artist))
-            elif not drawing:
+    yield from _Run(job, crew, stopped, max_pixels).attempts()
+
+
+@dataclass(frozen=True, order=True)
+class _Later:
+    """A photo that is tried again at a time (monotonic, s)."""
+
+    due: float
+    number: int
+
+
+class _Run:
+    def __init__(self, job: OpenJob, crew: Crew, stopped: Callable[[], bool], max_pixels: int) -> None:
+        self._job, self._crew, self._stopped, self._max_pixels = job, crew, stopped, max_pixels
+        self._losses = dict(job.state.losses)
+        self._leaders = leaders(job.entries)
+        self._tries: dict[int, int] = {}
+        open_ones = [entry.number for entry in job.entries if entry.number not in job.state.settled]
+        self._alone = deque(number for number in open_ones if number in self._losses)
+        self._queue = deque(number for number in open_ones if number not in self._losses)
+        self._later: list[_Later] = []
+        self._followers: dict[int, list[int]] = {}
+        self._under_way: dict[Future[Result], Entry] = {}
+        self._order: deque[int] = deque()  # what was started, and is told in that order
+        self._ready: dict[int, Attempt] = {}
+        self._storage: StorageError | None = None
+
+    def attempts(self) -> Generator[Attempt, None, None]:
+        try:
+            while self._goes_on():
+                if not self._halted():
+                    self._fill()
+                if not self._next_is_ready():
+                    self._collect()
+                while self._next_is_ready():
+                    yield self._ready.pop(self._order.popleft())
+            if self._storage:
+                raise self._storage
+        finally:
+            self._wind_up()
+
+    def _goes_on(self) -> bool:
+        waiting = self._queue or self._alone or self._later
+        return bool(self._under_way or self._ready or (waiting and not self._halted()))
+
+    def _next_is_ready(self) -> bool:
+        return bool(self._order) and self._order[0] in self._ready
+
+    def _halted(self) -> bool:
+        return self._storage is not None or self._stopped()
+
+    def _fill(self) -> None:
+        """Start what there is room for; a suspect only when nothing else is under way, and nothing beside it."""
+        now = time.monotonic()
+        while self._later and self._later[0].due <= now:
+            self._queue.appendleft(heapq.heappop(self._later).number)
+        if self._alone:
+            if not self._under_way:
+                self._start(self._alone.popleft(), alone=True)
+            return
+        if any(entry.number in self._losses for entry in self._under_way.values()):
+            return
+        while self._queue and len(self._under_way) < self._crew.places and not self._halted():
+            self._start(self._queue.popleft(), alone=False)
+
+    def _start(self, number: int, alone: bool) -> None:
+        entry = self._job.entries[number]
+        settled = self._settled_at_once(entry)
+        if settled:
+            self._record([(entry, settled)])
+            return
+        if number in self._leaders:
+            leader = self._job.state.settled.get(self._leaders[number])
+            if leader is None:
+                self._followers.setdefault(self._leaders[number], []).append(number)
                 return
-            yield drawing.popleft().result()
-    finally:
-        # After Ctrl-C or an abandoned generator what is under way ends; a decode only reads, a result is written whole.
-        decoders.shutdown(wait=True, cancel_futures=True)
-        artists.shutdown(wait=True, cancel_futures=True)
+            if leader.output is not None and self._copied(entry, leader):
+                return
+            self._leaders.pop(number)  # it may fare better on its own
+        try:
+            self._job.journal.started(number, alone)
+        except StorageError as problem:
+            self._storage = problem
+            return
+        self._under_way[self._crew.submit(self._task(entry))] = entry
+        self._order.append(number)
+
+    def _settled_at_once(self, entry: Entry) -> Attempt | None:
+        """The attempt of an item that needs no drawing."""
+        item = entry.item
+        if item.refused:
+            return Attempt(item, "failed", error=item.refused)
+        if entry.taken:
+            return Attempt(item, "skipped", self._job.order.out / entry.output)
+        losses = self._losses.get(entry.number, Losses())
+        if losses.guilty(self._crew.shares_process):
+            error = QuarantineError(f"{item.name} crashed the process that drew it more than once: leave it out.")
+            return Attempt(item, "quarantined", error=error, tries=max(losses.crashes, losses.deaths))
+        return None
+
+    def _copied(self, entry: Entry, leader: Attempt) -> bool:
+        """Give an item the picture of its twin; False where that cannot be read any more."""
+        assert leader.output is not None
+        try:
+            data = leader.output.read_bytes()
+            if hashlib.sha256(data).hexdigest() != leader.sha256:
+                return False
+            put(self._task(entry), data)
+        except StorageError as problem:
+            self._storage = problem
+            return True
+        except (OSError, CartoonError):
+            return False
+        note = f"The same photo as {leader.item.name}, drawn once."
+        output = self._job.order.out / entry.output
+        notes = (*leader.notes, note)
+        self._record([(entry, replace(leader, item=entry.item, output=output, seconds=0.0, notes=notes, again=False))])
+        return True
+
+    def _collect(self) -> None:
+        """Wait until something under way ends, or a retry is due, or it is time to listen again."""
+        due = self._later[0].due - time.monotonic() if self._later else LISTEN_SECONDS
+        pause = max(0.0, min(LISTEN_SECONDS, due))
+        if not self._under_way:
+            if self._later and not (self._queue or self._alone):
+                time.sleep(pause)
+            return
+        done, _ = wait(self._under_way, timeout=pause, return_when=FIRST_COMPLETED)
+        settled: list[tuple[Entry, Attempt]] = []
+        lost: list[Entry] = []
+        for future in sorted(done, key=lambda one: self._under_way[one].number):
+            entry = self._under_way.pop(future)
+            problem = future.exception()
+            if isinstance(problem, WorkerLostError):
+                lost.append(entry)
+                continue
+            result = Result(_error(entry, problem)) if problem else future.result()
+            attempt = self._judged(entry, result)
+            if attempt:
+                settled.append((entry, attempt))
+            else:
+                self._order.remove(entry.number)
+        if lost:
+            self._lose(lost)
+        self._record(settled)
+
+    def _judged(self, entry: Entry, result: Result) -> Attempt | None:
+        """The attempt a result makes; None when the photo is tried again."""
+        tries = self._tries[entry.number] = self._tries.get(entry.number, 0) + 1
+        if isinstance(result.error, StorageError):
+            self._storage = result.error
+            return None
+        if result.error:
+            pause = wait_before_retry(result.error, tries)
+            if pause is None:
+                return Attempt(entry.item, "failed", error=result.error, seconds=result.seconds, tries=tries)
+            heapq.heappush(self._later, _Later(time.monotonic() + pause, entry.number))
+            return None
+        told = {
+            name: getattr(result, name) for name in ("sha256", "size", "seconds", "faces", "score", "flaws", "notes")
+        }
+        return Attempt(entry.item, "done", self._job.order.out / entry.output, tries=tries, **told)
+
+    def _lose(self, lost: list[Entry]) -> None:
+        """A worker died: each photo it had is drawn alone from now on."""
+        alone = len(lost) == 1 and not self._under_way
+        for entry in lost:
+            seen = self._losses.get(entry.number, Losses())
+            self._losses[entry.number] = replace(seen, crashes=seen.crashes + 1, alone=alone)
+            self._alone.append(entry.number)
+            self._order.remove(entry.number)
+        try:
+            self._job.journal.crashed([entry.number for entry in lost], alone)
+        except StorageError as problem:
+            self._storage = problem
+
+    def _record(self, settled: list[tuple[Entry, Attempt]]) -> None:
+        """Into the journal, then into the state, then to whoever listens."""
+        if not settled:
+            return
+        try:
+            self._job.record(settled)
+        except StorageError as problem:
+            self._storage = problem  # on resume they are drawn again, over the files written now
+            self._order = deque(n for n in self._order if n not in {entry.number for entry, _ in settled})
+            return
+        for entry, attempt in settled:
+            number = entry.number
+            self._losses.pop(number, None)
+            self._ready[number] = attempt
+            if number not in self._order:
+                self._order.append(number)
+            self._queue.extendleft(reversed(self._followers.pop(number, [])))
+
+    def _task(self, entry: Entry) -> Task:
+        order = self._job.order
+        return Task(
+            entry.number,
+            str(entry.item.source),
+            entry.item.name,
+            str(order.out),
+            str(entry.output),
+            order.options,
+            order.gate,
+            self._max_pixels,
+            self._job.mark,
+        )
+
+    def _wind_up(self) -> None:
+        """Let what is under way end and be recorded, also when the generator is closed or interrupted."""
+        for future in list(self._under_way):
+            if future.cancel():
+                self._order.remove(self._under_way.pop(future).number)
+        while self._under_way:
+            self._collect()
+        self._job.journal.forget_marks()
 
 
-@dataclass(frozen=True, eq=False)
-class _Decoded:
-    photo: Photo | None
-    error: CartoonError | None
-    seconds: float
-
-
-@dataclass(frozen=True, eq=False)
-class _Task:
-    item: Item
-    output: Path
-    state: "Attempt | Future[_Decoded]"
-
-
-def _settle(item: Item, output: Path, overwrite: bool) -> Attempt | None:
-    """The Attempt of an item that needs no drawing."""
-    if item.refused:
-        return Attempt(item, error=item.refused)
-    if output.is_file() and not overwrite:
-        return Attempt(item, output=output, skipped=True)
-    return None
-
-
-def _decode(item: Item, max_pixels: int) -> _Decoded:
-    start = time.perf_counter()
-    try:
-        return _Decoded(read(item.source, item.name, max_pixels), None, time.perf_counter() - start)
-    except Exception as problem:  # noqa: BLE001 - one photo never ends the batch; _explain logs what is unexpected
-        return _Decoded(None, _explain(item, problem), time.perf_counter() - start)
-
-
-def _finish(task: _Task, options: Options, artist: Artist) -> Attempt:
-    if isinstance(task.state, Attempt):
-        return task.state
-    decoded = task.state.result()
-    start = time.perf_counter()
-
-    def seconds() -> float:
-        return decoded.seconds + time.perf_counter() - start
-
-    if decoded.photo is None:
-        return Attempt(task.item, error=decoded.error, seconds=decoded.seconds)
-    try:
-        cartoon = artist.draw(decoded.photo, options, urgent=False)
-        written = cast(OutputFormat, task.output.suffix.removeprefix("."))  # output_paths has chosen it
-        data = encode(cartoon.pixels, cartoon.alpha, written, options.quality)
-        task.output.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(task.output, data)
-    except Exception as problem:  # noqa: BLE001 - as above
-        return Attempt(task.item, error=_explain(task.item, problem), seconds=seconds())
-    notes = (*decoded.photo.notes, *cartoon.notes)
-    return Attempt(task.item, task.output, seconds=seconds(), faces=len(cartoon.faces), notes=notes)
-
-
-def _explain(item: Item, problem: Exception) -> CartoonError:
-    if isinstance(problem, CartoonError):
-        return problem
-    if isinstance(problem, MemoryError):
-        return ResourceError(f"{item.name}: memory ran out; run it again with a smaller size or fewer programs open.")
-    if isinstance(problem, OSError):
-        # Without the path: behind a web door it would show how the server's disk is laid out.
-        return ResourceError(f"{item.name}: {problem.strerror or 'the disk failed'}; fix it and run it again.")
-    log.error("unexpected error", exc_info=problem)  # no names in logs
-    kind = type(problem).__name__
-    return CartoonError(f"{item.name}: unexpected {kind} ({problem}): a bug; please report it with the log.")
+def _error(entry: Entry, problem: BaseException) -> CartoonError:
+    if isinstance(problem, Exception):
+        return explained(entry.item.name, problem)
+    return ResourceError(f"{entry.item.name}: its drawing was cancelled; run it again.")

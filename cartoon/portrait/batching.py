@@ -15,6 +15,7 @@ from typing import Final, Protocol
 
 import torch
 
+from cartoon import metrics
 from cartoon.errors import ResourceError
 from cartoon.portrait.room import Room
 from cartoon.portrait.turns import Ticket
@@ -112,6 +113,7 @@ class Batcher:
             if self._closed:
                 raise _shutting_down()
             self._pieces += pieces
+            metrics.canvases_queued(len(pieces))
             self._change.notify_all()
         return [piece.future.result() for piece in pieces]
 
@@ -120,6 +122,7 @@ class Batcher:
         with self._change:
             self._closed = True
             left, self._pieces = self._pieces, []
+            metrics.canvases_queued(-len(left))
             self._change.notify_all()
         for piece in left:
             piece.future.set_exception(_shutting_down())
@@ -152,6 +155,7 @@ class Batcher:
                     if len(batch) >= most or wait <= 0:
                         chosen = batch[:most]
                         self._pieces = [piece for piece in self._pieces if piece not in chosen]
+                        metrics.canvases_queued(-len(chosen))
                         return chosen
                 self._change.wait(wait)
             return []
@@ -166,6 +170,7 @@ class Batcher:
         except (torch.OutOfMemoryError, MemoryError):
             drawn = []
         if drawn:
+            metrics.pass_run(len(batch))
             own = sum(canvas.pixels.shape[0] * canvas.pixels.shape[1] for canvas in canvases)
             with self._change:
                 t = self.tally

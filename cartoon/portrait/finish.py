@@ -30,6 +30,8 @@ WATER_PAPER: Final = (0.985, 0.975, 0.955)
 SKETCH_PAPER: Final = (0.972, 0.965, 0.945)
 REACH: Final = 0.05
 """Face widths around a band that its blurs see."""
+BLOCK: Final = 128
+"""Rows of noise drawn at a time."""
 SPARSE: Final = 4
 """Px from one to the next where the spread of a field is measured."""
 
@@ -77,10 +79,11 @@ class _Noise:
         """Uniform -0.5..0.5, (1, 1, rows, columns), the same on every device."""
         maker = torch.Generator().manual_seed((self.seed * 31 + turn) & 0x7FFFFFFF)
         # Cut from a larger field: a row or column more, at another size, must not shuffle all the rest.
-        side = 64
-        while side < max(rows, columns):
-            side *= 2
-        return torch.rand(1, 1, side, side, generator=maker)[..., :rows, :columns].sub_(0.5).to(self.device)
+        sides = [64, 64]
+        for axis, most in enumerate((rows, columns)):
+            while sides[axis] < most:
+                sides[axis] *= 2
+        return torch.rand(1, 1, *sides, generator=maker)[..., :rows, :columns].sub_(0.5).to(self.device)
 
     def cloud(self, rows: slice, turn: int, size: float, octaves: int = 3) -> Tensor:
         """Smooth noise of unit variance with features of about `size` px."""
@@ -104,12 +107,20 @@ class _Noise:
 
     def paper(self, rows: slice, turn: int, grain: float) -> Tensor:
         """The paper's tooth, about 0..1."""
-        return self._once("paper", turn, lambda: self._tooth(turn, grain))[:, :, rows]
+        fine, coarse = (turn, 0.8 * grain), (turn + 1, 2.2 * grain)
+        tooth = self._soft(rows, *fine).div_(self._spread(*fine))
+        return tooth.add_(self._soft(rows, *coarse), alpha=0.8 / self._spread(*coarse)).mul_(1.7).sigmoid_()
 
-    def _tooth(self, turn: int, grain: float) -> Tensor:
-        fine = blur(self.white(turn, self.height, self.width), 0.8 * grain)
-        coarse = blur(self.white(turn + 1, self.height, self.width), 2.2 * grain)
-        return fine.div_(fine.std()).add_(coarse, alpha=0.8 / float(coarse.std())).mul_(1.7).sigmoid_()
+    def _soft(self, rows: slice, turn: int, sigma: float) -> Tensor:
+        """Blurred white noise that no band needs the whole of: it is drawn in blocks of rows, each of its own seed."""
+        margin = int(4 * sigma) + BLOCK // 8
+        first, last = max(rows.start - margin, 0) // BLOCK, -(-min(rows.stop + margin, self.height) // BLOCK)
+        field = torch.cat([self.white(turn + 64 * (1 + i), BLOCK, self.width) for i in range(first, last)], 2)
+        return blur(field, sigma)[:, :, rows.start - first * BLOCK : rows.stop - first * BLOCK]
+
+    def _spread(self, turn: int, sigma: float) -> float:
+        """The standard deviation of such noise, from its first blocks: every band must take the same."""
+        return self._once("spread", turn, lambda: self._soft(slice(0, BLOCK), turn, sigma).std()).item()
 
     def strokes(self, rows: slice, turn: int, degrees: float, length: float, thick: float) -> Tensor:
         """A field of slanted strokes, 0..1 evenly spread: noise stretched along a direction."""
@@ -130,7 +141,7 @@ class _Noise:
             grid = torch.stack([along, across], -1)[None]
             return F.grid_sample(field, grid, mode="bicubic", padding_mode="reflection", align_corners=False)
 
-        few = self._once("spread", turn, lambda: sampled(slice(0, self.height), SPARSE))
+        few = self._once("sample", turn, lambda: sampled(slice(0, self.height), SPARSE))
         return torch.sigmoid((sampled(rows, 1) - few.mean()) * (1.7 / few.std().clamp_min(1e-6)))
 
     def _once(self, name: str, turn: int, make: Callable[[], Tensor]) -> Tensor:

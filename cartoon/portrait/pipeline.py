@@ -16,6 +16,7 @@ from typing import Final
 
 import numpy as np
 
+from cartoon import metrics
 from cartoon.errors import UnreadableError
 from cartoon.image import Alpha, Cartoon, Face, Photo, Pixels
 from cartoon.portrait import compose
@@ -26,7 +27,7 @@ from cartoon.portrait.finish import seed_of
 from cartoon.portrait.guide import Plane, Points, draw_guide, face_width, smoothstep
 from cartoon.portrait.person import PersonMask
 from cartoon.portrait.render import Asked, render
-from cartoon.portrait.room import Room, free_on, give_back, one_heap, pixels_of_photos
+from cartoon.portrait.room import Room, free_on, give_back, one_heap, pixels_of_photos, watch
 from cartoon.portrait.scale import resize
 from cartoon.portrait.turns import Gate, Ticket
 from cartoon.settings import STYLES_DIR, Options, Size
@@ -72,6 +73,8 @@ class Cartoonizer:
         self._register, self._detector, self._matte = register, detector, matte
         room = Room(first.device.type, first.precision, free_on(first.device))
         self.batcher = Batcher([Residents(net, shipped) for net in nets], room)
+        for net in nets:
+            watch(net.device)
         alone = first.device.type == "cpu"
         self.at_once: int = CPU_AT_ONCE if alone else CUDA_AT_ONCE * len(nets)
         places = 1 if alone else os.cpu_count() or 1
@@ -119,7 +122,23 @@ class Cartoonizer:
 
     def draw(self, photo: Photo, options: Options, *, urgent: bool = True) -> Cartoon:
         """Draw one photo as the options ask, when its turn comes; one that is not urgent lets those go first."""
-        ticket = Ticket(later=not urgent)
+        with metrics.photo_under_way(options.style):
+            cartoon = self._draw(photo, options, Ticket(later=not urgent))
+            metrics.photo_done(cartoon.style, cartoon.seconds)
+            return cartoon
+
+    def warm(self) -> None:
+        """Draw a picture of nobody at the usual size, uncounted: the first draw in a process takes twice as long.
+
+        Raises ResourceError when there is too little memory even for that.
+        """
+        options = Options()
+        assert options.size != "original"
+        noise = np.random.default_rng(0).integers(0, 255, (options.size, options.size, 3), np.uint8)
+        # In a pool, so that close() waits for it as for any other photo.
+        self._pools[0].submit(self._draw, Photo(noise), options, Ticket()).result()
+
+    def _draw(self, photo: Photo, options: Options, ticket: Ticket) -> Cartoon:
         card = self._register.find(options.style)
         options = replace(options, style=card.id)  # also where a path was given
         painted = self._painted_shape(photo, options)

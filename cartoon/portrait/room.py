@@ -3,11 +3,13 @@
 import ctypes
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import torch
 
+from cartoon import metrics
 from cartoon.styles.header import MULTIPLE
 from cartoon.styles.tiles import LEAST
 
@@ -140,6 +142,15 @@ def free_memory() -> int:
     if most is None or now is None:
         return available
     return min(available, max(0, most - now + _field(CGROUP / "memory.stat", "inactive_file")))
+
+
+def watch(device: torch.device) -> None:
+    """Let metrics tell how much memory the machine has left, and what a GPU's is used for."""
+    metrics.watch_memory("cpu", "free", free_memory)
+    if device.type == "cuda":
+        metrics.watch_memory(str(device), "free", free_on(device))
+        metrics.watch_memory(str(device), "allocated", partial(torch.cuda.memory_allocated, device))
+        metrics.watch_memory(str(device), "reserved", partial(torch.cuda.memory_reserved, device))
 
 
 def _free_on_cuda(device: torch.device) -> int:

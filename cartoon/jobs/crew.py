@@ -1,0 +1,195 @@
+"""Who draws the photos of jobs: threads over the artist of this process, or a process of their own that may die."""
+
+import contextlib
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from typing import Final, Protocol
+
+from cartoon.errors import CartoonError, ResourceError, WorkerLostError
+from cartoon.jobs.draw import Artist, Result, Task, draw_file
+from cartoon.settings import Settings
+
+log = logging.getLogger(__name__)
+
+LOOK_AHEAD: Final = 2
+"""Photos beyond those being drawn: they are opened and written meanwhile."""
+CLOSE_SECONDS: Final = 10.0
+"""How long a worker may take to end before it is killed."""
+
+
+class Crew(Protocol):
+    """Takes Tasks and draws them, several at a time."""
+
+    shares_process: bool
+    """Whether a photo that crashes it takes the caller down as well."""
+
+    @property
+    def places(self) -> int:
+        """How many tasks keep it busy; it takes more, but they only wait."""
+        ...
+
+    def submit(self, task: Task) -> "Future[Result]":
+        """Draw a task. The future raises WorkerLostError when its worker died."""
+        ...
+
+    def close(self) -> None:
+        """End when what is under way is done."""
+        ...
+
+
+class Threads:
+    """A crew in this process, over one artist that others may use as well."""
+
+    shares_process = True
+
+    def __init__(self, artist: Artist) -> None:
+        self._artist = artist
+        self.places = artist.at_once + LOOK_AHEAD
+        self._pool = ThreadPoolExecutor(self.places, thread_name_prefix="draw")
+
+    def submit(self, task: Task) -> "Future[Result]":
+        """Draw a task in one of the threads."""
+        return self._pool.submit(draw_file, task, self._artist)
+
+    def close(self) -> None:
+        """Cancel what waits, finish what is under way."""
+        self._pool.shutdown(cancel_futures=True)
+
+
+class Worker:
+    """A crew in a process of its own: loads the artist once, is started anew when it dies.
+
+    Raises what loading the artist raised.
+    """
+
+    shares_process = False
+
+    def __init__(self, load: Callable[[Settings], Artist], settings: Settings) -> None:
+        self._load, self._settings = load, settings
+        self._lock = threading.Lock()
+        self._child = self._start()
+        self.places = self._child.places
+
+    def submit(self, task: Task) -> "Future[Result]":
+        """Send a task to the process, a new one if the last has died."""
+        with self._lock:
+            if self._child.lost:
+                self._child = self._start()
+            return self._child.submit(task)
+
+    def close(self) -> None:
+        """Let the process end; kill it when it does not."""
+        with self._lock:
+            self._child.close()
+
+    def _start(self) -> "_Child":
+        # Not fork: threads and CUDA do not survive it.
+        ours, theirs = multiprocessing.get_context("spawn").Pipe()
+        process = multiprocessing.get_context("spawn").Process(
+            target=_work, args=(theirs, self._load, self._settings), name="cartoon-worker"
+        )
+        process.start()
+        theirs.close()  # so that its end shows here as the end of the stream
+        try:
+            answer = ours.recv()
+        except (EOFError, OSError) as problem:
+            raise ResourceError("The worker ended while it loaded the model: is there enough free memory?") from problem
+        if isinstance(answer, CartoonError):
+            process.join(CLOSE_SECONDS)
+            raise answer
+        return _Child(process, ours, answer)
+
+
+@dataclass(eq=False)
+class _Child:
+    """One process and what is under way in it."""
+
+    process: BaseProcess
+    pipe: Connection
+    places: int
+    lost: bool = False
+    waiting: "dict[int, Future[Result]]" = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self._reader = threading.Thread(target=self._read, name="worker-results", daemon=True)
+        self._reader.start()
+
+    def submit(self, task: Task) -> "Future[Result]":
+        future: Future[Result] = Future()
+        future.set_running_or_notify_cancel()
+        with self.lock:
+            self.waiting[task.number] = future
+        try:
+            self.pipe.send(task)
+        except OSError:
+            self._lose()
+        return future
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self.pipe.send(None)
+        self.process.join(CLOSE_SECONDS)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+        self._reader.join(CLOSE_SECONDS)
+        self.pipe.close()
+
+    def _read(self) -> None:
+        while True:
+            try:
+                number, result = self.pipe.recv()
+            except (EOFError, OSError):
+                break
+            with self.lock:
+                future = self.waiting.pop(number, None)
+            if future:
+                future.set_result(result)
+        self._lose()
+
+    def _lose(self) -> None:
+        with self.lock:
+            self.lost = True
+            waiting, self.waiting = self.waiting, {}
+        for future in waiting.values():
+            future.set_exception(WorkerLostError("The process that drew it died."))
+
+
+def _work(pipe: Connection, load: Callable[[Settings], Artist], settings: Settings) -> None:
+    """The process: load, say how many photos it takes at a time, then draw what comes until nothing more does."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("cartoon").setLevel(logging.INFO)
+    try:
+        artist = load(settings)
+    except CartoonError as error:
+        pipe.send(error)
+        return
+    crew, sending = Threads(artist), threading.Lock()
+    pipe.send(crew.places)
+
+    def answer(task: Task, done: "Future[Result]") -> None:
+        with sending, contextlib.suppress(OSError):
+            pipe.send((task.number, done.result()))
+
+    while True:
+        try:
+            task = pipe.recv()
+        except (EOFError, OSError):  # the parent died; a half-drawn photo is of no use to anybody
+            os._exit(1)
+        if task is None:
+            break
+        crew.submit(task).add_done_callback(lambda done, task=task: answer(task, done))  # type: ignore[misc]
+    crew.close()
+    pipe.close()
+    os._exit(0)  # without waiting for the threads of libraries

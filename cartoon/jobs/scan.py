@@ -1,0 +1,79 @@
+"""The files of a job looked at: hashes, sizes and times of its inputs; whether its outputs are what was written."""
+
+import hashlib
+import os
+import stat
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from cartoon.jobs.job import Attempt, Entry
+
+_CHUNK: Final = 1 << 20
+
+Watcher = Callable[[str, int, int], None]
+"""Told what is being done ("scanning", "checking"), how many files are done, and of how many."""
+
+
+def silent(what: str, done: int, total: int) -> None:
+    """A watcher that does not care."""
+
+
+def scanned(entries: Sequence[Entry], watch: Watcher = silent) -> Iterator[Entry]:
+    """The entries with the hash, size and time of their inputs."""
+    with ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="scan") as pool:
+        for number, entry in enumerate(pool.map(_scan, entries), 1):
+            watch("scanning", number, len(entries))
+            yield entry
+
+
+def stale(entry: Entry) -> bool:
+    """Whether an input is there and has another size or time than when it was scanned."""
+    return _status(entry.item.source) not in ((entry.size, entry.changed), (0, 0))
+
+
+def unsound(settled: Mapping[int, Attempt], watch: Watcher = silent) -> list[int]:
+    """The numbers of items whose output is missing or is not, byte for byte, what was written."""
+    done = [number for number, attempt in sorted(settled.items()) if attempt.output and attempt.outcome == "done"]
+
+    def sound(number: int) -> bool:
+        output = settled[number].output
+        return output is not None and sha256_of(output) == settled[number].sha256
+
+    with ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="check") as pool:
+        verdicts = []
+        for checked, is_sound in enumerate(pool.map(sound, done), 1):
+            watch("checking", checked, len(done))
+            verdicts.append(is_sound)
+    return [number for number, is_sound in zip(done, verdicts, strict=True) if not is_sound]
+
+
+def sha256_of(path: Path) -> str | None:
+    """The sha256 of an ordinary file; None where there is none, or it cannot be read."""
+    digest = hashlib.sha256()
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited on for ever
+            return None
+        with path.open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
+    except (OSError, ValueError):
+        return None
+    return digest.hexdigest()
+
+
+def _scan(entry: Entry) -> Entry:
+    if entry.item.refused:
+        return entry
+    size, changed = _status(entry.item.source)
+    return replace(entry, sha256=sha256_of(entry.item.source), size=size, changed=changed)
+
+
+def _status(path: Path) -> tuple[int, int]:
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return 0, 0
+    return status.st_size, status.st_mtime_ns
