@@ -1,27 +1,31 @@
 """What the page's buttons and its two public endpoints do: every action takes and returns values."""
 
 import html
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import gradio as gr
 
-from cartoon.batch import Progress, Run, draw_many, item_of
-from cartoon.errors import CartoonError, InputError
+from cartoon.errors import CartoonError, InputError, TooLargeError
+from cartoon.home import private_folder
 from cartoon.image import encode, write_atomically
-from cartoon.jobs.job import Item
-from cartoon.request import PREVIEW_QUALITY, Drawing, Studio, before_picture, clean_name, draw, options_from
-from cartoon.settings import Settings
-from cartoon.wording import describe, failure_table, progress_bar, sentence
+from cartoon.intake import Reception, link_or_copy
+from cartoon.jobs.archive import write_zip
+from cartoon.jobs.desk import Desk, Glance
+from cartoon.jobs.job import Attempt, Entry
+from cartoon.request import PREVIEW_QUALITY, Drawing, before_picture, clean_name, draw, options_from
+from cartoon.wording import at_rest, describe, without_paths
 
 PAGE_FIELDS: Final = ("style", "strength", "exaggeration", "size", "background", "colour", "format", "quality")
 """The fields of both tabs, in the order in which actions get their values."""
 PLAIN_COLOUR: Final = "colour"
 """The page's fourth background; the colour itself is a field of its own."""
-ZIP_LABEL: Final = "Download all (zip)"
+TOLD_SECONDS: Final = 1.0
+"""How often the endpoint of batches looks whether anything has changed."""
+STAGES: Final = {"waiting": "preparing", "running": "drawing", "finished": "done"}
 
 Upload = dict[str, Any]
 """A file as Gradio hands it over unprocessed: `path` (checked to lie in its cache) and `orig_name`."""
@@ -29,28 +33,21 @@ Upload = dict[str, Any]
 
 @dataclass(frozen=True, eq=False)
 class Actions:
-    """The actions over one artist; `results` is the folder, inside Gradio's cache, where runs keep their files."""
+    """The actions behind one reception; `results` is the folder, inside Gradio's cache, for files to be fetched."""
 
-    artist: Studio
-    settings: Settings
+    reception: Reception
     results: Path
 
     def draw_one(self, photo: Upload | None, *fields: Any) -> tuple[Any, ...]:
         """One photo -> before/after, download button, status line."""
         with sentences():
-            drawing = self._draw(photo, _asked(fields))
-        folder = Run.begin(self.results).folder
+            drawing = self._draw(photo, asked_for(fields))
+        folder = private_folder(self.results)
         saved = _save(folder, drawing.name, drawing.data)
         before = _save(folder, "before.jpg", before_picture(drawing))
         after = saved if drawing.cartoon.alpha is None else _save(folder, "after.jpg", _on_white(drawing))
         download = gr.DownloadButton(value=str(saved), label=f"Download {drawing.name}", interactive=True)
         return (str(before), str(after)), download, describe(drawing)
-
-    def draw_batch(self, run: Run, photos: list[Upload] | None, *fields: Any) -> Iterator[tuple[Any, ...]]:
-        """Many photos -> after every file: progress, gallery, failures; at the end the zip."""
-        with sentences():
-            for progress in self._draw_many(run, photos, _asked(fields)):
-                yield _shown(progress)
 
     # The parameters of the next two are the public names of Gradio's API, so they are spelled out.
 
@@ -70,7 +67,7 @@ class Actions:
         asked |= {"background": background, "format": format, "quality": quality}
         with sentences():
             drawing = self._draw(image, asked)
-        return str(_save(Run.begin(self.results).folder, drawing.name, drawing.data)), describe(drawing)
+        return str(_save(private_folder(self.results), drawing.name, drawing.data)), describe(drawing)
 
     def cartoonize_batch(
         self,
@@ -83,64 +80,64 @@ class Actions:
         format: str,
         quality: int,
     ) -> Iterator[tuple[str | None, list[tuple[str, str]], dict[str, Any]]]:
-        """Many photos -> after every file: the zip (at the end), the pictures, and a report with the failures."""
+        """Many photos -> at every change a report; at the end the zip, the pictures and a report with the failures.
+
+        It is a job as any other: whoever is cut off finds it under the report's `job` over REST.
+        """
         asked = {"style": style, "strength": strength, "exaggeration": exaggeration, "size": size}
         asked |= {"background": background, "format": format, "quality": quality}
         with sentences():
-            for progress in self._draw_many(Run.begin(self.results), files, asked):
-                yield _reported(progress)
-
-    def begin(self, previous: Run | None) -> tuple[Any, ...]:
-        """A fresh run and the page made ready for it: start off, cancel on, the last run's results gone."""
-        forget(previous)
-        waiting = progress_bar("Waiting for a free place …", 0.0)
-        start, stop = gr.Button(interactive=False), gr.Button(interactive=True)
-        return Run.begin(self.results), start, stop, waiting, [], "", gr.DownloadButton(ZIP_LABEL, interactive=False)
+            id = taken_in(self.reception, files, asked, owner="")
+            with closing(self._followed(id)) as glances:
+                for glance in glances:
+                    yield None, [], _report(glance, [])
+            yield _delivered(self.reception.desk, id, private_folder(self.results))
 
     def _draw(self, upload: Upload | None, asked: dict[str, Any]) -> Drawing:
-        options = options_from(asked, self.artist.styles)
+        options = options_from(asked, self.reception.artist.styles)
         path, name = _file(upload)
-        return draw(self.artist, path.read_bytes(), name, options, self.settings.max_pixels)
+        if path.stat().st_size > self.reception.settings.max_upload_mb * 2**20:
+            raise TooLargeError(
+                f"{name} is larger than {self.reception.settings.max_upload_mb} MB: send a smaller one."
+            )
+        return draw(self.reception.artist, path.read_bytes(), name, options, self.reception.settings.max_pixels)
 
-    def _draw_many(self, run: Run, uploads: list[Upload] | None, asked: dict[str, Any]) -> Iterator[Progress]:
-        options = options_from(asked, self.artist.styles)
-        items = _items(uploads)
+    def _followed(self, id: str) -> Generator[Glance, None, None]:
+        """Where a job stands at every change until it is at rest; a caller who goes away cancels it."""
+        desk = self.reception.desk
+        glance = desk.glance(id)
         try:
-            yield from draw_many(self.artist, items, options, run, self.settings.max_pixels)
-        finally:
-            run.stop.set()  # also when the page went away and Gradio drops this generator
+            while not at_rest(glance):
+                yield glance
+                glance = desk.wait(id, glance.turn, TOLD_SECONDS)
+                desk.check()
+        except GeneratorExit:
+            if not desk.closing:  # then the page went away because the server does: the job goes on later
+                desk.cancel(id)
+            raise
 
 
-def finish() -> tuple[Any, Any]:
-    """Start on again, cancel off: after every run, however it ended."""
-    return gr.Button(interactive=True), gr.Button("Cancel", interactive=False)
-
-
-def cancel(run: Run | None) -> Any:
-    """Asks the run to stop after the photo it is at."""
-    if run is not None:
-        run.stop.set()
-    return gr.Button("Cancelling …", interactive=False)
-
-
-def forget(run: Run | None) -> None:
-    """Stops a run and removes its files; None is fine. Gradio calls it when a page has been closed for a while."""
-    if run is not None:
-        run.discard()
+def taken_in(reception: Reception, uploads: list[Upload] | None, asked: dict[str, Any], owner: str) -> str:
+    """A job of files that lie in Gradio's cache, where they stay as well; its id."""
+    with reception.intake() as intake:
+        for upload in uploads or []:
+            intake.link(*_file(upload))
+        return reception.admit(intake, asked, owner)
 
 
 @contextmanager
-def sentences() -> Iterator[None]:
+def sentences(title: str = "Not drawn") -> Iterator[None]:
     """Turns our errors into Gradio's, which show the sentence alone and log nothing."""
     try:
         yield
     except CartoonError as error:
         # Gradio renders the message as HTML, and a file's name is a stranger's text.
-        message = html.escape(str(error), quote=False)
-        raise gr.Error(message, title="Not drawn", print_exception=False) from error
+        message = html.escape(without_paths(str(error)), quote=False)
+        raise gr.Error(message, title=title, print_exception=False) from error
 
 
-def _asked(fields: tuple[Any, ...]) -> dict[str, Any]:
+def asked_for(fields: tuple[Any, ...]) -> dict[str, Any]:
+    """The page's fields as options."""
     asked = dict(zip(PAGE_FIELDS, fields, strict=True))
     colour = asked.pop("colour")
     if asked["background"] == PLAIN_COLOUR:
@@ -163,12 +160,6 @@ def _file(upload: Upload | None) -> tuple[Path, str]:
     return path, clean_name(upload.get("orig_name") or path.name)
 
 
-def _items(uploads: list[Upload] | None) -> list[Item]:
-    if not uploads:
-        raise InputError("There are no photos yet: add some files first.")
-    return [item_of(*_file(upload)) for upload in uploads]
-
-
 def _save(folder: Path, name: str, data: bytes) -> Path:
     write_atomically(folder / name, data)
     return folder / name
@@ -179,18 +170,30 @@ def _on_white(drawing: Drawing) -> bytes:
     return encode(drawing.cartoon.pixels, drawing.cartoon.alpha, "jpg", PREVIEW_QUALITY)
 
 
-def _shown(progress: Progress) -> tuple[Any, ...]:
-    gallery = [(str(picture.preview), picture.name) for picture in progress.pictures]
-    download = gr.DownloadButton(ZIP_LABEL, interactive=False)
-    if progress.archive is not None:
-        label = f"Download {len(gallery)} pictures (zip)"
-        download = gr.DownloadButton(value=str(progress.archive), label=label, interactive=True)
-    bar = progress_bar(sentence(progress), progress.done / max(progress.total, 1))
-    return bar, gallery, failure_table(progress.failures), download
+def _delivered(desk: Desk, id: str, folder: Path) -> tuple[str | None, list[tuple[str, str]], dict[str, Any]]:
+    """A job's results in a folder that Gradio may serve."""
+    outcomes = desk.settled(id)
+    pictures: list[tuple[str, str]] = []
+    for entry, attempt in outcomes:
+        if attempt.output is not None:
+            place = folder / "pictures" / entry.output
+            place.parent.mkdir(parents=True, exist_ok=True)
+            link_or_copy(attempt.output, place)
+            pictures.append((str(place), entry.item.name))
+    archive = folder / "cartoons.zip" if pictures else None
+    if archive is not None:
+        root = folder / "pictures"
+        write_zip(archive, [(Path(path), Path(path).relative_to(root).as_posix()) for path, _ in pictures])
+    return (str(archive) if archive else None), pictures, _report(desk.glance(id), outcomes)
 
 
-def _reported(progress: Progress) -> tuple[str | None, list[tuple[str, str]], dict[str, Any]]:
-    pictures = [(str(picture.path), picture.name) for picture in progress.pictures]
-    failed = [{"name": f.name, "error": f.code, "message": f.message} for f in progress.failures]
-    report = {"stage": progress.stage, "drawn": [picture.name for picture in progress.pictures], "failed": failed}
-    return (str(progress.archive) if progress.archive else None), pictures, report
+def _report(glance: Glance, outcomes: Sequence[tuple[Entry, Attempt]]) -> dict[str, Any]:
+    failed = [(entry.item.name, attempt.error) for entry, attempt in outcomes if attempt.error]
+    return {
+        "job": glance.id,
+        "stage": STAGES.get(glance.state, glance.state),
+        "done": glance.counts.settled,
+        "total": glance.counts.total,
+        "drawn": [entry.item.name for entry, attempt in outcomes if attempt.output],
+        "failed": [{"name": name, "error": e.code, "message": without_paths(str(e))} for name, e in failed],
+    }

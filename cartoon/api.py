@@ -18,6 +18,7 @@ from cartoon import health, metrics
 from cartoon.errors import (
     CartoonError,
     InputError,
+    MissingError,
     OptionsError,
     ResourceError,
     StyleError,
@@ -27,6 +28,7 @@ from cartoon.errors import (
 from cartoon.readiness import Readiness
 from cartoon.request import Drawing, Studio, clean_name, draw, options_from
 from cartoon.settings import Options, Settings
+from cartoon.wording import without_paths
 
 MORE_AT_ONCE: Final = 1
 """Requests beyond those that are drawn at the same time: one decodes or encodes meanwhile."""
@@ -41,6 +43,7 @@ STATUS_CODES: Final[tuple[tuple[type[CartoonError], int], ...]] = (
     (InputError, 422),
     (OptionsError, 400),
     (StyleError, 400),
+    (MissingError, 404),
     (ResourceError, 503),
 )
 _NOT_TOKEN: Final = re.compile(r"[^A-Za-z0-9_-]+")
@@ -121,7 +124,9 @@ def install(app: FastAPI, artist: Studio, settings: Settings, readiness: Readine
     @router.api_route("/api/{rest:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"], include_in_schema=False)
     async def nothing_here(rest: str) -> Response:
         # Without this the UI's page, mounted at "/", would answer a mistyped address with 200 and HTML.
-        message = "There is nothing at this address: use POST /api/v1/cartoonize or GET /api/v1/styles."
+        message = (
+            "There is nothing at this address: use POST /api/v1/cartoonize, GET /api/v1/styles or POST /api/v1/jobs."
+        )
         return JSONResponse({"error": "not_found", "message": message}, status_code=404)
 
     app.include_router(router)
@@ -199,7 +204,8 @@ def _refuse(request: Request, error: Exception) -> Response:
     status = next((status for kind, status in STATUS_CODES if isinstance(error, kind)), 500)
     status = 429 if isinstance(error, QueueFullError) else status
     headers = {"Retry-After": "2"} if status in (429, 503) else None
-    return JSONResponse({"error": error.code, "message": str(error)}, status_code=status, headers=headers)
+    told = {"error": error.code, "message": without_paths(str(error))}
+    return JSONResponse(told, status_code=status, headers=headers)
 
 
 def _fail(request: Request, error: Exception) -> Response:

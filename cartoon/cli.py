@@ -12,6 +12,7 @@ from cartoon.console import DONE, exit_codes
 from cartoon.errors import OptionsError
 
 if TYPE_CHECKING:
+    from cartoon.jobs.job import Gate
     from cartoon.settings import Format, Settings, Size
 
 app = typer.Typer(
@@ -56,13 +57,22 @@ def run(
     format: Annotated[str, typer.Option(help="png, jpg, webp, or keep for each photo's own.")] = "png",
     quality: Annotated[int, typer.Option(help="1 to 100, for jpg and webp.")] = 95,
     zip: Annotated[Path | None, typer.Option("--zip", metavar="FILE", help="Also pack the results into FILE.")] = None,
+    gate: Annotated[
+        str, typer.Option("--gate", help="A drawing that looks wrong: flag (deliver, say so), refuse or off.")
+    ] = "flag",
     device: Device = None,
+    cluster: Annotated[
+        str | None, typer.Option(metavar="auto|ADDRESS", help="Draw on a Ray cluster: host:6379, or auto for one here.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it will take and what will fail.")] = False,
+    anyway: Annotated[bool, typer.Option("--anyway", help="Start even if the disk seems too small.")] = False,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Also try again what failed before.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Draw again what is already in OUT.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Draw every photo of INPUT... into OUT, under its own name and in the same folders.
 
-    Results that are already there are skipped, so the same command again goes on where it stopped.
+    It is a durable job: killed at any moment, the same command again draws only what is missing.
     Exits with 0 when all is done, 1 when some photo failed (the rest is done), 2 for wrong usage, 130 when interrupted.
     """
     with exit_codes():
@@ -78,7 +88,11 @@ def run(
             format=cast("Format", format),
             quality=quality,
         )
-        request = Request(tuple(inputs), out, zip, overwrite, as_json)
+        if gate not in ("flag", "refuse", "off"):
+            raise OptionsError(f"gate {gate!r} is not known: use flag, refuse or off.")
+        request = Request(
+            tuple(inputs), out, zip, overwrite, as_json, cast("Gate", gate), dry_run, anyway, retry_failed, cluster
+        )
         code = draw(request, options, _settings(device=device), context.obj)
     raise typer.Exit(code)
 

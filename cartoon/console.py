@@ -4,6 +4,7 @@ import json
 import logging
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -14,8 +15,12 @@ import typer
 
 from cartoon.errors import CartoonError, InputError, OptionsError, StyleError
 
+from cartoon.logs import hush
+
 if TYPE_CHECKING:
     from cartoon.jobs.job import Attempt
+    from cartoon.jobs.preflight import Forecast
+    from cartoon.jobs.scan import Watcher
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 """Exit codes."""
@@ -144,11 +149,35 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def show_forecast(forecast: "Forecast", as_json: bool, in_full: bool) -> None:
+    """What is to come: a sentence for a person; in full also what will fail. Programs get it only in full."""
+    if as_json:
+        if in_full:
+            print(json.dumps({"event": "forecast", **asdict(forecast)}), flush=True)
+        return
+    print(printable(forecast.sentence()), flush=True)
+    for failing in forecast.failing if in_full else ():
+        print(printable(f"will fail: {failing.message}"), flush=True)
+
+
+@contextmanager
+def watching() -> Iterator["Watcher"]:
+    """A watcher for what comes before drawing: a line that counts up on a terminal, nothing elsewhere."""
+    if not sys.stdout.isatty():
+        yield lambda what, done, total: None
+        return
+    from rich.console import Console
+
+    with Console(highlight=False).status("looking at the photos") as status:
+        yield lambda what, done, total: status.update(f"{what} {done}/{total}")
+
+
 @contextmanager
 def exit_codes() -> Iterator[None]:
     """Turns errors into one sentence on stderr and typer's exit; SIGTERM counts as Ctrl-C."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("cartoon").setLevel(logging.INFO)  # device, precision and model, once
+    hush()
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         yield
@@ -163,6 +192,24 @@ def exit_codes() -> Iterator[None]:
         raise typer.Exit(INTERRUPTED) from stop
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def stopping() -> Iterator[threading.Event]:
+    """An event that the first Ctrl-C or SIGTERM sets, so that what is under way can end; the second interrupts."""
+    stop = threading.Event()
+
+    def ask(signum: int, frame: FrameType | None) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import warnings
 from datetime import datetime, timezone
 from typing import Final, Literal
 
@@ -34,3 +35,10 @@ def set_up(kind: Literal["text", "json"], level: int = logging.INFO) -> None:
     handler.setFormatter(JsonLines() if kind == "json" else logging.Formatter(TEXT))
     logging.basicConfig(level=level, handlers=[handler])
     logging.captureWarnings(kind == "json")
+    hush()
+
+
+def hush() -> None:
+    """Pillow remarks on damaged files, which we tell in a sentence of our own."""
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", module=r"PIL\..*")

@@ -40,11 +40,16 @@ class Owners:
                 message = {**message, "headers": [*message.get("headers", ()), (b"set-cookie", cookie.encode())]}
             await send(message)
 
-        # Before a worthless one of the same name: of two the last counts.
-        headers = [*scope["headers"], (b"cookie", f"{COOKIE}={id}".encode())]
+        # In one header, which every version of Starlette reads, and last, where it counts before a worthless one.
+        others = [header for header in scope["headers"] if header[0] != b"cookie"]
+        cookies = "; ".join([*_sent(scope), f"{COOKIE}={id}"])
+        headers = [*others, (b"cookie", cookies.encode("latin-1"))]
         await self._app({**scope, "headers": headers}, receive, send_with_cookie)
 
 
 def _known(scope: Scope) -> bool:
-    sent = [value.decode("latin-1") for name, value in scope["headers"] if name == b"cookie"]
-    return bool(owner_of(cookie_parser("; ".join(sent))))
+    return bool(owner_of(cookie_parser("; ".join(_sent(scope)))))
+
+
+def _sent(scope: Scope) -> list[str]:
+    return [value.decode("latin-1") for name, value in scope["headers"] if name == b"cookie"]

@@ -24,10 +24,14 @@ log = logging.getLogger(__name__)
 
 
 class Studio(Artist, Protocol):
-    """What the web doors need of a Cartoonizer: it draws, and says in which styles."""
+    """What the web doors need of a Cartoonizer: it draws, and says in which styles, and on what."""
 
     @property
     def styles(self) -> tuple[StyleCard, ...]: ...
+    @property
+    def device(self) -> str: ...
+    @property
+    def precision(self) -> str: ...
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,16 +2,13 @@
 
 import logging
 import os
-import shutil
 import signal
 import socket
-import tempfile
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import CancelledError
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
 from types import FrameType
 from typing import Final
 
@@ -19,8 +16,12 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cartoon import api, logs, metrics
+from cartoon import api, jobs_api, logs, metrics
 from cartoon.errors import CartoonError, OptionsError
+from cartoon.home import Home, open_home
+from cartoon.intake import Reception, model_of
+from cartoon.jobs.desk import Desk
+from cartoon.owner import Owners
 from cartoon.readiness import Readiness
 from cartoon.request import Studio
 from cartoon.settings import Settings
@@ -34,6 +35,10 @@ GRACE_SECONDS: Final = 5
 Docker kills."""
 INSIST_SECONDS: Final = 0.5
 """A second signal before that is the same wish: who signals a process group reaches the app through `make`, too."""
+CLOSE_SECONDS: Final = 1.0
+"""How long jobs may take to end what is under way once all requests have ended; what is cut off is drawn again."""
+SWEEP_SECONDS: Final = 3600
+DAY_SECONDS: Final = 86_400
 RETRY_SECONDS: Final = 5
 """Until the first picture is tried again, when memory was too short for it."""
 HEADERS: Final = (
@@ -55,31 +60,38 @@ def create_app(artist: Studio, settings: Settings, warm: Callable[[], None] | No
 
     warm: draws the artist's first picture, in a thread once the app starts; the app says that it is ready when that is
     done, or from the start without it. `app.state.readiness` tells everybody and is told to drain.
-    Uploads and results live under `settings.data_dir`, or in a private temporary folder that goes when the app stops.
+    Jobs live under `settings.data_dir`, and go on with the next app that is made over the same folder.
     """
-    home = settings.data_dir or Path(tempfile.mkdtemp(prefix="cartoon-"))
-    cache = (home / "page").resolve()
-    cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+    home = open_home(settings.data_dir)
     # Written, not read: Gradio takes these two from the environment only, and reads them while its page is built.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    os.environ["GRADIO_TEMP_DIR"] = str(cache)
+    os.environ["GRADIO_TEMP_DIR"] = str(home.page)
     from cartoon import ui  # here, so that Gradio is imported after the lines above
+
+    desk = Desk(home.jobs, artist, model_of(artist), settings.max_pixels)
+    metrics.watch_jobs(desk.states)
+    reception = Reception(desk, artist, settings, home.incoming)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         if warm is not None:
             threading.Thread(target=_warm_up, args=(warm, readiness), name="warm", daemon=True).start()
+        threading.Thread(target=_keep_clean, args=(desk, home, settings, readiness), name="clean", daemon=True).start()
+        closing = threading.Thread(target=_close_desk, args=(desk, readiness), name="close", daemon=True)
+        closing.start()
         yield
         readiness.drain()  # under a server that has not said so
-        if settings.data_dir is None:
-            shutil.rmtree(home, ignore_errors=True)
+        closing.join(CLOSE_SECONDS)
+        home.close()
 
     # The interactive documentation pages would load their script from another host.
     app = FastAPI(title="Cartoon", docs_url=None, redoc_url=None, lifespan=lifespan)
     readiness = app.state.readiness = Readiness(warm=warm is None)
+    jobs_api.install(app, reception, readiness)
     api.install(app, artist, settings, readiness)
-    app.add_middleware(_StayHome)  # after those of api, so outside of them: it has to see every answer
-    app.state.end_streams = ui.mount(app, artist, settings, cache)
+    app.add_middleware(Owners)
+    app.add_middleware(_StayHome)  # after the others, so outside of them: it has to see every answer
+    app.state.end_streams = ui.mount(app, reception, home.page)
     return app
 
 
@@ -221,6 +233,24 @@ def _warm_up(warm: Callable[[], None], readiness: Readiness) -> None:
             _log.info("ready", extra={"event": "ready"})
             return
         readiness.wait_for_drain(RETRY_SECONDS)
+
+
+def _close_desk(desk: Desk, readiness: Readiness) -> None:
+    """Once the process drains: jobs end what is under way, and are gone on with by the next process."""
+    readiness.wait_for_drain()
+    with readiness.work():
+        desk.close()
+
+
+def _keep_clean(desk: Desk, home: Home, settings: Settings, readiness: Readiness) -> None:
+    """Now and every hour: old jobs go, and what interrupted uploads have left."""
+    while not readiness.draining:
+        try:
+            desk.sweep(settings.keep_days * DAY_SECONDS)
+            home.sweep()
+        except (CartoonError, OSError) as problem:  # one job that cannot be read must not end it
+            _log.warning("not everything old was removed: %s", type(problem).__name__, extra={"event": "not_swept"})
+        readiness.wait_for_drain(SWEEP_SECONDS)
 
 
 def _leave(signum: int, frame: FrameType | None) -> None:

@@ -55,6 +55,8 @@ class Settings(BaseSettings):
     """How long jobs of the server are kept after they came to an end; unfinished ones are kept."""
     max_job_mb: int = 4096
     """The largest upload of a job: all of its photos, or its zip. `max_upload_mb` holds for each picture."""
+    cluster_cores: int = Field(2, ge=1)
+    """Cores that each artist of a Ray cluster without GPUs takes."""
     styles_dir: Path = STYLES_DIR
     """The folder whose style files are offered beside the shipped styles; read again when it changes."""
     log: Literal["text", "json"] = "text"
@@ -97,6 +99,19 @@ class Options:
             )
         if self.format not in FORMATS:
             raise OptionsError(f"format {self.format!r} is not known: use one of {', '.join(FORMATS)}.")
+
+
+@dataclass(frozen=True)
+class Care:
+    """How a photo is drawn once more when its drawing looked wrong.
+
+    precise: in single precision. tiles: in small tiles, which meet other code and less memory. crops: a small or huge
+    face gets a crop of its own.
+    """
+
+    precise: bool = True
+    tiles: bool = False
+    crops: bool = True
 
 
 def _default_host() -> str:

@@ -1,4 +1,4 @@
-"""The page: one photo with a before/after, many photos with progress and a zip. Layout, then wiring."""
+"""The page: one photo with a before/after; many photos as a job that outlives it. Layout, then wiring."""
 
 import html
 from collections.abc import Callable
@@ -11,18 +11,18 @@ from fastapi import FastAPI
 from gradio.routes import App as GradioApp
 from starlette.routing import Mount
 
-from cartoon.actions import PLAIN_COLOUR, ZIP_LABEL, Actions, cancel, finish, forget
-from cartoon.request import Studio
-from cartoon.settings import EXAGGERATION_RANGE, QUALITY_RANGE, STRENGTH_RANGE, Options, Settings
+from cartoon.actions import PLAIN_COLOUR, Actions
+from cartoon.intake import Reception
+from cartoon.job_actions import TICK_SECONDS, VIEW, JobActions
+from cartoon.settings import EXAGGERATION_RANGE, QUALITY_RANGE, STRENGTH_RANGE, Options
 from cartoon.styles.registry import PAINTED, StyleCard
 
 SIZES: Final = (512, 768, 1024, 1536, 2048)
 """Long sides offered, px; the doors without a page take any from 64 to 4096."""
 BATCHES_AT_ONCE: Final = 4
-"""Runs that draw in turns; the Cartoonizer itself draws one picture at a time, so nobody waits for a whole run."""
+"""Callers of /cartoonize_batch whose jobs draw in turns; a caller holds a thread until its job is done."""
 SWEEP_SECONDS: Final = (3600, 6 * 3600)
 """How often uploads are swept, and how old they may get."""
-FORGET_SECONDS: Final = 6 * 3600
 EXAMPLES: Final = Path(__file__).parent.parent / "assets" / "examples"
 CSS_FILE: Final = Path(__file__).parent / "ui.css"
 BACKGROUNDS: Final = (
@@ -33,6 +33,12 @@ BACKGROUNDS: Final = (
 )
 FONTS: Final = ("Inter", "Segoe UI", "Roboto", "Helvetica Neue", "Noto Sans", "DejaVu Sans", "sans-serif")
 """Fonts that machines have: a web font would be fetched from another host."""
+REMEMBER: Final = """(job) => {
+    const here = new URL(window.location);
+    here.searchParams.set("job", job);
+    if (job) window.history.replaceState(null, "", here);
+}"""
+"""The browser's address names the job from then on: a refresh, or a friend, opens it again."""
 MONO_FONTS: Final = ("Cascadia Mono", "Consolas", "Menlo", "DejaVu Sans Mono", "monospace")
 
 
@@ -66,9 +72,31 @@ class OptionFields:
         return list(vars(self).values())
 
 
-def build(artist: Studio, settings: Settings, results: Path) -> gr.Blocks:
+@dataclass(frozen=True, eq=False)
+class JobFields:
+    """The parts of the tab of many photos, VIEW's under their names there."""
+
+    photos: gr.File
+    options: OptionFields
+    start: gr.Button
+    again: gr.Button
+    job: gr.Textbox
+    seen: gr.State
+    timer: gr.Timer
+    progress: gr.HTML
+    controls: gr.Row
+    pause: gr.Button
+    cancel: gr.Button
+    retry: gr.Button
+    download: gr.HTML
+    failures: gr.HTML
+    gallery: gr.HTML
+    history: gr.HTML
+
+
+def build(reception: Reception, results: Path) -> gr.Blocks:
     """The whole page, wired; files of results lie under `results`, which must be inside Gradio's cache."""
-    does = Actions(artist, settings, results)
+    does, artist = Actions(reception, results), reception.artist
     page = LocalBlocks(title="Cartoon", analytics_enabled=False, delete_cache=SWEEP_SECONDS, fill_width=True)
     with page:
         # A user's own styles are a matter of this server, not of what Cartoon is: they stand among the choices alone.
@@ -76,17 +104,19 @@ def build(artist: Studio, settings: Settings, results: Path) -> gr.Blocks:
         looks = " or ".join(filter(None, (", ".join(titles[:-1]), titles[-1])))
         tagline = f"Your portraits as {html.escape(looks)}. No photo is passed on to any other service."
         gr.HTML(f"<h1>Cartoon</h1><p>{tagline}</p>", elem_id="toon-head")
-        with gr.Tabs():
+        with gr.Tabs() as tabs:
             with gr.Tab("One photo", id="one"):
                 one = _one_photo(does)
             with gr.Tab("Many photos", id="many"):
-                many = _many_photos(does)
+                many = _many_photos(artist.styles)
+        machine = gr.HTML(elem_id="toon-machine")
         _endpoints(does)
+        _wire_jobs(page, JobActions(reception), tabs, many, machine)
         # A style file that was added while the server runs is on offer from the next visit on.
         page.load(
             lambda: _styles_now(artist.styles),
             None,
-            [one.style, many.style],
+            [one.style, many.options.style],
             queue=False,
             show_progress="hidden",
             api_visibility="private",
@@ -135,7 +165,7 @@ def _one_photo(does: Actions) -> OptionFields:
                 height=320,
                 elem_id="toon-photo",
             )
-            options = _option_fields(does.artist.styles)
+            options = _option_fields(does.reception.artist.styles)
             go = gr.Button("Cartoonize", variant="primary", size="lg")
         with gr.Column(scale=3, min_width=320):
             slider = gr.ImageSlider(
@@ -158,52 +188,57 @@ def _one_photo(does: Actions) -> OptionFields:
         [slider, download, status],
         preprocess=False,
         concurrency_id="drawing",
-        concurrency_limit=does.artist.at_once,
+        concurrency_limit=does.reception.artist.at_once,
         api_visibility="private",
     )
     return options
 
 
-def _many_photos(does: Actions) -> OptionFields:
-    run = gr.State(None, time_to_live=FORGET_SECONDS, delete_callback=forget)
+def _many_photos(styles: tuple[StyleCard, ...]) -> JobFields:
     with gr.Row():
         with gr.Column(scale=2, min_width=320):
-            photos = gr.File(file_count="multiple", label="Photos", height=220, elem_id="toon-photos")
-            options = _option_fields(does.artist.styles)
-            with gr.Row():
-                start = gr.Button("Start", variant="primary", size="lg")
-                stop = gr.Button("Cancel", size="lg", interactive=False)
+            photos = gr.File(file_count="multiple", label="Photos, or a zip of them", height=220, elem_id="toon-photos")
+            options = _option_fields(styles)
+            start = gr.Button("Start", variant="primary", size="lg")
         with gr.Column(scale=3, min_width=320):
+            job = gr.Textbox(visible=False)
             progress = gr.HTML(elem_id="toon-run")
-            download = gr.DownloadButton(ZIP_LABEL, interactive=False, elem_id="toon-zip")
-            failures = gr.HTML(elem_id="toon-failed")
-            gallery = gr.Gallery(
-                label="Drawn",
-                show_label=False,
-                object_fit="contain",
-                buttons=["fullscreen"],
-                interactive=False,
-                elem_id="toon-gallery",
-            )
-    start.click(
-        does.begin,
-        run,
-        [run, start, stop, progress, gallery, failures, download],
-        queue=False,
-        show_progress="hidden",
-        api_visibility="private",
-    ).then(
-        does.draw_batch,
-        [run, photos, *options.all],
-        [progress, gallery, failures, download],
+            download = gr.HTML(elem_id="toon-zip")
+            with gr.Row(visible=False, elem_id="toon-controls") as controls:
+                pause, cancel = (
+                    gr.Button("Pause", size="sm", min_width=90),
+                    gr.Button("Cancel", size="sm", min_width=90),
+                )
+                retry = gr.Button("Retry failed", size="sm", min_width=90)
+                again = gr.Button("Use these options again", size="sm", min_width=160)
+            failures, gallery = gr.HTML(elem_id="toon-failed"), gr.HTML(elem_id="toon-gallery")
+            with gr.Accordion("Your jobs", open=True):
+                history = gr.HTML(elem_id="toon-jobs")
+    seen, timer = gr.State(""), gr.Timer(TICK_SECONDS, active=False)
+    parts = (job, seen, timer, progress, controls, pause, cancel, retry, download, failures, gallery, history)
+    return JobFields(photos, options, start, again, *parts)
+
+
+def _wire_jobs(page: gr.Blocks, does: JobActions, tabs: gr.Tabs, many: JobFields, machine: gr.HTML) -> None:
+    parts = {**vars(many), "machine": machine}
+    view = [parts[name] for name in VIEW]
+    quick: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+    started = many.start.click(
+        does.start,
+        [many.photos, *many.options.all],
+        view,
         preprocess=False,
-        show_progress="hidden",
         concurrency_id="batch",
         concurrency_limit=BATCHES_AT_ONCE,
+        show_progress_on=many.progress,
         api_visibility="private",
-    ).then(finish, None, [start, stop], queue=False, show_progress="hidden", api_visibility="private")
-    stop.click(cancel, run, stop, queue=False, show_progress="hidden", api_visibility="private")
-    return options
+    )
+    started.success(None, many.job, None, js=REMEMBER, **quick)
+    page.load(does.arrive, None, [tabs, *view], **quick)
+    many.timer.tick(does.tick, [many.job, many.seen], view, **quick)
+    for button, act in ((many.pause, does.toggle), (many.cancel, does.cancel), (many.retry, does.retry)):
+        button.click(act, many.job, view, **quick)
+    many.again.click(does.options_of, many.job, many.options.all, **quick)
 
 
 def _endpoints(does: Actions) -> None:
@@ -230,7 +265,7 @@ def _endpoints(does: Actions) -> None:
         [drawn, status],
         preprocess=False,
         concurrency_id="drawing",
-        concurrency_limit=does.artist.at_once,
+        concurrency_limit=does.reception.artist.at_once,
         api_name="cartoonize",
     )
     many.click(
@@ -244,19 +279,20 @@ def _endpoints(does: Actions) -> None:
     )
 
 
-def mount(app: FastAPI, artist: Studio, settings: Settings, cache: Path) -> Callable[[], None]:
+def mount(app: FastAPI, reception: Reception, cache: Path) -> Callable[[], None]:
     """Mounts the page at `/` of `app`; `cache` is the folder that Gradio was told to keep files in.
 
     Returns what ends the pages' open event streams, to be called in the event loop when the server stops.
     """
-    page = build(artist, settings, cache / "results")
+    settings = reception.settings
+    page = build(reception, cache / "results")
     page.queue(max_size=settings.max_queue, api_open=False)
     theme = gr.themes.Soft(primary_hue="violet", secondary_hue="violet", font=FONTS, font_mono=MONO_FONTS)
     gr.mount_gradio_app(
         app,
         page,
         path="/",
-        max_file_size=f"{settings.max_upload_mb}mb",
+        max_file_size=f"{max(settings.max_upload_mb, settings.max_job_mb)}mb",  # zips; pictures are weighed by actions
         show_error=False,
         run_history=False,
         enable_monitoring=False,

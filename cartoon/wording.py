@@ -1,13 +1,14 @@
-"""What the web doors say about a drawing or a run: plain sentences, and the small HTML the page shows."""
+"""What the web doors say about a drawing or a job: plain sentences."""
 
-import html
+import re
 from typing import Final
 
-from cartoon.batch import Failure, Progress
+from cartoon.jobs.desk import Glance
 from cartoon.request import Drawing
 
 WORTH_SECONDS: Final = 0.005
 """A step that took less is left out of the line: it would read 0.00."""
+_JOB_FOLDER: Final = re.compile(r"(?:[A-Za-z]:)?[\\/](?:[^\s\\/]+[\\/])*[0-9a-f]{32}(?:[\\/]\w+)?")
 
 
 def describe(drawing: Drawing) -> str:
@@ -28,36 +29,68 @@ def describe(drawing: Drawing) -> str:
     return " · ".join((*parts, *notes))
 
 
-def sentence(progress: Progress) -> str:
-    """Where a run stands: "Preparing 3/12", "Drawing 5/12, about 14 s left", "Done: 12 drawn, 1 could not be"."""
-    drawn, failed = len(progress.pictures), len(progress.failures)
-    current = f"{min(progress.done + 1, progress.total)}/{progress.total}"
-    if progress.stage == "preparing":
-        return f"Preparing {current}"
-    if progress.stage == "drawing":
-        left = "" if progress.seconds_left is None else f", about {_duration(progress.seconds_left)} left"
-        return f"Drawing {current}{left}" if progress.done < progress.total else "Packing the zip"
-    start = "Cancelled" if progress.stage == "cancelled" else "Done"
-    return f"{start}: {drawn} drawn" + (f", {failed} could not be" if failed else "")
+def at_rest(glance: Glance) -> bool:
+    """Whether nothing about a job changes until somebody says so."""
+    return glance.state not in ("waiting", "running") and not glance.busy
 
 
-def _duration(seconds: float) -> str:
+def sentence(glance: Glance) -> str:
+    """Where a job stands: "Drawing 5/12, 1.2 a second, about 6 s left", "Done: 12 drawn, 1 could not be"."""
+    counts = glance.counts
+    if glance.state == "waiting":
+        return f"Waiting to draw {counts.remaining} of {_photos(counts.total)}"
+    if glance.state == "running":
+        parts = [f"Drawing {min(counts.settled + 1, counts.total)}/{counts.total}"]
+        if glance.rate:
+            parts.append(_pace(glance.rate))
+        if glance.seconds_left is not None:
+            parts.append(f"about {duration(glance.seconds_left)} left")
+        return ", ".join(parts)
+    if glance.state == "paused":
+        why = without_paths(glance.reason).rstrip(".") or "go on whenever you like"
+        return f"Paused at {counts.settled}/{counts.total}: {why}"
+    return f"{'Done' if glance.state == 'finished' else 'Cancelled'}: {tally(glance)}"
+
+
+def tally(glance: Glance) -> str:
+    """What came of a job so far: "58 drawn, 2 could not be, 1 to look at"."""
+    counts = glance.counts
+    lost, told = counts.failed + counts.quarantined, [f"{counts.done} drawn"]
+    if lost:
+        told.append(f"{lost} could not be")
+    if counts.flagged:
+        told.append(f"{counts.flagged} to look at")
+    return ", ".join(told)
+
+
+def machine_line(device: str, precision: str, running: int, left: int) -> str:
+    """What the machine is and does: "cpu, fp32 · 1 job running · 34 photos waiting"."""
+    jobs = "no job running" if not running else f"{running} job{'s' if running > 1 else ''} running"
+    return " · ".join((f"{device}, {precision}", jobs, *([f"{_photos(left)} waiting"] if left else [])))
+
+
+def zip_name(glance: Glance) -> str:
+    """What a person finds in the downloads folder."""
+    stem = re.sub(r'[\\/:*?"<>|]', "_", glance.order.title.rpartition(".")[0] or glance.order.title).strip(". ")
+    return f"{stem or 'cartoons'}-{glance.order.options.style}.zip"
+
+
+def without_paths(text: str) -> str:
+    """A sentence fit for strangers: where a job lies on the server's disk is nobody's business."""
+    return _JOB_FOLDER.sub("the job's folder", text)
+
+
+def duration(seconds: float) -> str:
+    """In seconds, minutes or hours."""
     whole = max(1, round(seconds))
-    return f"{whole} s" if whole < 90 else f"{round(whole / 60)} min"
+    if whole < 90:
+        return f"{whole} s"
+    return f"{round(whole / 60)} min" if whole < 90 * 60 else f"{whole / 3600:.1f} h"
 
 
-def progress_bar(text: str, share: float) -> str:
-    """HTML: the sentence over a bar filled to `share` (0..1)."""
-    return (
-        f'<div class="toon-progress" role="status"><span>{html.escape(text)}</span>'
-        f'<div class="toon-track"><div class="toon-bar" style="width:{100 * share:.1f}%"></div></div></div>'
-    )
+def _pace(rate: float) -> str:
+    return f"{rate:.1f} a second" if rate >= 1 else f"{max(1, round(60 * rate))} a minute"
 
 
-def failure_table(failures: tuple[Failure, ...]) -> str:
-    """HTML: one row per photo that could not be drawn; empty when all could."""
-    if not failures:
-        return ""
-    rows = "".join(f"<tr><td>{html.escape(f.name)}</td><td>{html.escape(f.message)}</td></tr>" for f in failures)
-    head = "<thead><tr><th>Not drawn</th><th>Why</th></tr></thead>"
-    return f'<table class="toon-failures">{head}<tbody>{rows}</tbody></table>'
+def _photos(number: int) -> str:
+    return f"{number} photo{'' if number == 1 else 's'}"

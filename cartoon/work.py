@@ -1,22 +1,24 @@
 """What the command line's `run` does: a durable job in the output folder, told as it goes, and packed at the end."""
 
-import os
+import hashlib
 import time
 from collections.abc import Callable, Generator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cartoon import __version__
-from cartoon.console import DONE, FAILED, Summary, event_of, reporter
+from cartoon.console import DONE, FAILED, Summary, event_of, reporter, show_forecast, stopping, watching
 from cartoon.errors import CartoonError, OptionsError
 from cartoon.image import write_atomically
-from cartoon.jobs import report
+from cartoon.jobs import remote, report
 from cartoon.jobs.archive import check_target, write_zip
 from cartoon.jobs.crew import Crew, Threads, Worker
 from cartoon.jobs.draw import Artist
 from cartoon.jobs.folder import INPUTS, OpenJob, mark_of, new_id, open_order
 from cartoon.jobs.job import Attempt, Counts, Gate, Order
+from cartoon.jobs.preflight import Forecast, check_disk, survey
+from cartoon.jobs.quality import judge
 from cartoon.jobs.runner import run
 from cartoon.settings import Options, Settings
 from cartoon.styles.registry import Register
@@ -34,6 +36,10 @@ class Request:
     overwrite: bool
     as_json: bool
     gate: Gate = "flag"
+    dry_run: bool = False
+    anyway: bool = False
+    retry_failed: bool = False
+    cluster: str | None = None
 
 
 def draw(request: Request, options: Options, settings: Settings, load: Load | None) -> int:
@@ -43,11 +49,20 @@ def draw(request: Request, options: Options, settings: Settings, load: Load | No
     takes nothing else down. Raises what open_order and run raise, KeyboardInterrupt after a summary.
     """
     card = Register(settings.styles_dir).find(options.style)
-    job = open_order(_order(request, options, card.sha256))
+    with watching() as watch:
+        order = _order(request, options, card.sha256)
+        job = open_order(order, watch, _beside(order, settings.data_dir))
     try:
         try:
+            if request.retry_failed:
+                job.retry()
             _check_zip(request, job)
-            crew = _crew(settings, load) if job.counts.remaining else None
+            if job.counts.remaining or request.dry_run:
+                forecast = _foreseen(request, job, settings.max_pixels)
+                if request.dry_run:
+                    job.discard()
+                    return FAILED if forecast.failing else DONE
+            crew = _crew(request, settings, load) if job.counts.remaining else None
         except CartoonError:
             job.discard()
             raise
@@ -60,14 +75,45 @@ def draw(request: Request, options: Options, settings: Settings, load: Load | No
         job.close()
 
 
+def _foreseen(request: Request, job: OpenJob, max_pixels: int) -> Forecast:
+    """What is to come, told; raises StorageError where the disk cannot hold it."""
+    due = [
+        entry
+        for entry in job.entries
+        if entry.number not in job.state.settled and not remote.is_url(entry.item.source)
+    ]
+    with watching() as watch:
+        forecast = survey(due, job.order.options, job.order.out, max_pixels, watch)
+    show_forecast(forecast, request.as_json, in_full=request.dry_run)
+    if not request.anyway and not remote.is_url(job.order.out):
+        check_disk(forecast, job.order.out, twice=request.zip is not None)
+    return forecast
+
+
 def _order(request: Request, options: Options, model: str) -> Order:
-    inputs = tuple(os.path.abspath(given) for given in request.inputs)
-    out = Path(os.path.abspath(request.out))
+    inputs = tuple(str(remote.located(given)) for given in request.inputs)
+    out = remote.located(request.out)
+    for given in (*inputs, str(out)):
+        if remote.is_url(given):
+            remote.check(Path(given))
     return Order(new_id(), inputs, out, options, model, __version__, time.time(), request.gate, request.overwrite)
 
 
-def _crew(settings: Settings, load: Load | None) -> Crew:
-    return Threads(load(settings)) if load else Worker(load_cartoonizer, settings)
+def _beside(order: Order, data_dir: Path | None) -> Path | None:
+    """Where a job whose results go to a URL has its own files: a folder of this machine, the same for the same URL."""
+    if not remote.is_url(order.out):
+        return None
+    if data_dir is None:
+        raise OptionsError(f"The job of {remote.shown(order.out)} needs a folder here: set CARTOON_DATA_DIR.")
+    return data_dir / "cluster-jobs" / hashlib.sha256(remote.shown(order.out).encode()).hexdigest()
+
+
+def _crew(request: Request, settings: Settings, load: Load | None) -> Crew:
+    if request.cluster:
+        from cartoon.jobs.cluster import OnRay
+
+        return OnRay(request.cluster, settings, load or load_cartoonizer)
+    return Threads(load(settings)) if load else Worker(load_cartoonizer, settings, judge)
 
 
 def load_cartoonizer(settings: Settings) -> Artist:
@@ -79,26 +125,31 @@ def load_cartoonizer(settings: Settings) -> Artist:
 
 def _drawn(request: Request, job: OpenJob, crew: Crew | None, max_pixels: int) -> int:
     started, before = time.perf_counter(), job.counts
-    stop: KeyboardInterrupt | CartoonError | None = None
+    problem: KeyboardInterrupt | CartoonError | None = None
     packed = None
-    with reporter(len(job.entries), request.as_json) as reports:
+    with reporter(len(job.entries), request.as_json) as reports, stopping() as stop:
         try:
-            with closing(_attempts(job, crew, max_pixels)) as attempts:
+            with closing(_attempts(job, crew, stop.is_set, max_pixels)) as attempts:
                 for attempt in attempts:
-                    reports.photo(event_of(attempt, _shown(attempt, job)))
+                    event = event_of(attempt, _shown(attempt, job))
+                    reports.photo(replace(event, output=remote.shown(attempt.output)) if attempt.output else event)
+            if job.counts.remaining:
+                raise KeyboardInterrupt
             packed = _pack(request, job)
         except (KeyboardInterrupt, CartoonError) as reason:  # what is done is told first
-            stop = reason
-        reports.summary(_summary(request, job, before, time.perf_counter() - started, packed, stop))
-    if stop:
-        raise stop
+            problem = reason
+        reports.summary(_summary(request, job, before, time.perf_counter() - started, packed, problem))
+    if problem:
+        raise problem
     return FAILED if job.counts.failed or job.counts.quarantined else DONE
 
 
-def _attempts(job: OpenJob, crew: Crew | None, max_pixels: int) -> Generator[Attempt, None, None]:
+def _attempts(
+    job: OpenJob, crew: Crew | None, stopped: Callable[[], bool], max_pixels: int
+) -> Generator[Attempt, None, None]:
     yield from list(job.again())
     if crew:
-        with closing(run(job, crew, max_pixels=max_pixels)) as attempts:
+        with closing(run(job, crew, stopped, max_pixels)) as attempts:
             yield from attempts
 
 
@@ -114,7 +165,7 @@ def _summary(
         flagged=now.flagged,
         ignored=job.ignored,
         seconds=round(seconds, 3),
-        out=str(request.out),
+        out=remote.shown(request.out),
         job=str(job.folder),
         zip=str(packed) if packed else None,
         interrupted=isinstance(stop, KeyboardInterrupt),
@@ -124,6 +175,8 @@ def _summary(
 def _check_zip(request: Request, job: OpenJob) -> None:
     if request.zip is None:
         return
+    if remote.is_url(job.order.out):
+        raise OptionsError("--zip packs results of this machine: leave it out where OUT is a URL.")
     for part in request.zip.parent.glob(f".{mark_of(job.order)}*.part"):  # left by a process that was killed
         part.unlink(missing_ok=True)
     names = {str(entry.output) for entry in job.entries} | set(report.NAMES)
@@ -136,6 +189,8 @@ def _pack(request: Request, job: OpenJob) -> Path | None:
     told = report.rows(job.entries, job.state.settled)
     for name, data in zip(report.NAMES, (report.as_csv(told), report.as_json(told)), strict=True):
         write_atomically(job.folder / name, data, job.mark)
+        if remote.is_url(job.order.out):
+            remote.save(job.order.out / name, data, job.mark)
     pictures = [(attempt.output, job.entries[n]) for n, attempt in sorted(job.state.settled.items()) if attempt.output]
     if request.zip is None or not pictures:
         return None
@@ -151,4 +206,4 @@ def _pack(request: Request, job: OpenJob) -> Path | None:
 def _shown(attempt: Attempt, job: OpenJob) -> str:
     """The input as the user knows it: its path, or for a zip's member its path inside."""
     item = attempt.item
-    return item.name if item.source.is_relative_to(job.folder / INPUTS) else str(item.source)
+    return item.name if item.source.is_relative_to(job.folder / INPUTS) else remote.shown(item.source)

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,14 +25,15 @@ from cartoon.errors import (
     UnreadableError,
     UnsupportedError,
 )
-from cartoon.image import encode, read
+from cartoon.image import Cartoon, Photo, encode, read
 from cartoon.jobs import job as policy
 from cartoon.jobs.crew import Threads, Worker
 from cartoon.jobs.draw import Artist
 from cartoon.jobs.folder import OpenJob, new_id, open_order, resume
-from cartoon.jobs.job import Attempt, Order
+from cartoon.jobs.job import Attempt, Gate, Order
+from cartoon.jobs.quality import FaceFinder, Flaw, Verdict
 from cartoon.jobs.runner import run
-from cartoon.settings import Options, Settings
+from cartoon.settings import Care, Options, Settings
 from tests.fakes import FakeArtist, TroubledArtist
 
 SMALL = Options(size=64)
@@ -443,3 +445,53 @@ def test_an_output_folder_that_vanishes_stops_the_job_and_is_not_made_anew(photo
     attempts = attempts_of(photos, out, FakeArtist())
     assert [a.outcome for a in attempts] == ["done"] * 24
     assert len(pictures(out)) == 24
+
+
+class Clumsy(FakeArtist):
+    """Draws black; with as much care as `needs` it draws as it should."""
+
+    def __init__(self, needs: Care | None) -> None:
+        super().__init__()
+        self.needs = needs
+        self.tried: list[Care] = []
+
+    def draw(self, photo: Photo, options: Options, *, urgent: bool = True) -> Cartoon:
+        cartoon = super().draw(photo, options, urgent=urgent)
+        return replace(cartoon, pixels=np.zeros_like(cartoon.pixels))
+
+    def redraw(self, photo: Photo, options: Options, care: Care) -> Cartoon:
+        self.tried.append(care)
+        return super().draw(photo, options) if care == self.needs else self.draw(photo, options)
+
+
+def not_black(photo: Photo, cartoon: Cartoon, options: Options, detector: FaceFinder | None) -> Verdict:
+    if cartoon.pixels.any():
+        return Verdict(1.0)
+    return Verdict(0.1, (Flaw("black", "It is black."),))
+
+
+@pytest.mark.parametrize(
+    ("needs", "gate", "outcomes", "flaws", "tries"),
+    [
+        (Care(tiles=True), "flag", "done", (), 2),
+        (None, "flag", "done", ("black",), 4),
+        (None, "refuse", "poor_quality", (), 4),
+        (None, "off", "done", (), 0),
+    ],
+)
+def test_what_fails_the_gate_is_drawn_with_more_care_then_flagged_or_refused(
+    photos: Path, tmp_path: Path, needs: Care | None, gate: Gate, outcomes: str, flaws: tuple[str, ...], tries: int
+) -> None:
+    artist, out = Clumsy(needs), tmp_path / "out"
+    asked = replace(order(photos / "c" / "1.png", out), gate=gate)
+    with closing(open_order(asked)) as job, closing(Threads(artist, not_black)) as crew:
+        attempts = list(run(job, crew))
+    assert outcome(attempts) == [outcomes]
+    assert attempts[0].flaws == flaws
+    assert len(artist.tried) == tries
+    assert pictures(out) == ([] if attempts[0].error else ["1.png"])
+    if tries == 2:
+        assert read(out / "1.png").pixels.any()
+    if flaws:
+        assert job.counts.flagged == 1
+        assert "It is black." in attempts[0].notes

@@ -14,7 +14,8 @@ from multiprocessing.process import BaseProcess
 from typing import Final, Protocol
 
 from cartoon.errors import CartoonError, ResourceError, WorkerLostError
-from cartoon.jobs.draw import Artist, Result, Task, draw_file
+from cartoon.jobs.draw import Artist, Judge, Result, Task, draw_file
+from cartoon.logs import hush
 from cartoon.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -50,14 +51,14 @@ class Threads:
 
     shares_process = True
 
-    def __init__(self, artist: Artist) -> None:
-        self._artist = artist
+    def __init__(self, artist: Artist, judge: Judge | None = None) -> None:
+        self._artist, self._judge = artist, judge
         self.places = artist.at_once + LOOK_AHEAD
         self._pool = ThreadPoolExecutor(self.places, thread_name_prefix="draw")
 
     def submit(self, task: Task) -> "Future[Result]":
         """Draw a task in one of the threads."""
-        return self._pool.submit(draw_file, task, self._artist)
+        return self._pool.submit(draw_file, task, self._artist, self._judge)
 
     def close(self) -> None:
         """Cancel what waits, finish what is under way."""
@@ -72,8 +73,8 @@ class Worker:
 
     shares_process = False
 
-    def __init__(self, load: Callable[[Settings], Artist], settings: Settings) -> None:
-        self._load, self._settings = load, settings
+    def __init__(self, load: Callable[[Settings], Artist], settings: Settings, judge: Judge | None = None) -> None:
+        self._load, self._settings, self._judge = load, settings, judge
         self._lock = threading.Lock()
         self._child = self._start()
         self.places = self._child.places
@@ -94,7 +95,7 @@ class Worker:
         # Not fork: threads and CUDA do not survive it.
         ours, theirs = multiprocessing.get_context("spawn").Pipe()
         process = multiprocessing.get_context("spawn").Process(
-            target=_work, args=(theirs, self._load, self._settings), name="cartoon-worker"
+            target=_work, args=(theirs, self._load, self._settings, self._judge), name="cartoon-worker"
         )
         process.start()
         theirs.close()  # so that its end shows here as the end of the stream
@@ -164,18 +165,19 @@ class _Child:
             future.set_exception(WorkerLostError("The process that drew it died."))
 
 
-def _work(pipe: Connection, load: Callable[[Settings], Artist], settings: Settings) -> None:
+def _work(pipe: Connection, load: Callable[[Settings], Artist], settings: Settings, judge: Judge | None) -> None:
     """The process: load, say how many photos it takes at a time, then draw what comes until nothing more does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("cartoon").setLevel(logging.INFO)
+    hush()
     try:
         artist = load(settings)
     except CartoonError as error:
         pipe.send(error)
         return
-    crew, sending = Threads(artist), threading.Lock()
+    crew, sending = Threads(artist, judge), threading.Lock()
     pipe.send(crew.places)
 
     def answer(task: Task, done: "Future[Result]") -> None:

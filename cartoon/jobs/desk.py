@@ -17,10 +17,10 @@ from pathlib import Path, PurePosixPath
 from typing import Final, Literal
 
 from cartoon import __version__
-from cartoon.errors import CartoonError, InputError, MissingError, ResourceError, StorageError
+from cartoon.errors import CartoonError, DrainingError, InputError, MissingError, ResourceError, StorageError
 from cartoon.jobs import manifest, report
 from cartoon.jobs.archive import unpack
-from cartoon.jobs.draw import Artist
+from cartoon.jobs.draw import Artist, Judge
 from cartoon.jobs.folder import INPUTS, OpenJob, begin, new_id, resume
 from cartoon.jobs.job import Attempt, Counts, Entry, Gate, Item, Order
 from cartoon.jobs.journal import Journal, Replay, replay
@@ -96,11 +96,18 @@ class _Job:
 class Desk:
     """Jobs over one artist; safe to call from any thread."""
 
-    def __init__(self, root: Path, artist: Artist, model_of: Callable[[str], str], max_pixels: int) -> None:
-        """model_of: the sha256 of a style's weights, by the style's id; raises StyleError."""
+    def __init__(
+        self,
+        root: Path,
+        artist: Artist,
+        model_of: Callable[[str], str],
+        max_pixels: int,
+        judge: Judge | None = None,
+    ) -> None:
+        """model_of: the sha256 of a style's weights, by the style's id; raises StyleError. judge: the quality gate."""
         self._root, self._model_of, self._max_pixels = root, model_of, max_pixels
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._lanes = Lanes(artist)
+        self._lanes = Lanes(artist, judge)
         self._known: dict[str, _Job] = {}
         self._changed = threading.Condition(threading.RLock())
         self._closing = False
@@ -238,8 +245,13 @@ class Desk:
 
     @property
     def closing(self) -> bool:
-        """Whether it takes no more jobs and waits for none."""
+        """Whether it takes no more jobs, and what is under way ends."""
         return self._closing
+
+    def check(self) -> None:
+        """Raise DrainingError when it is closing."""
+        if self._closing:
+            raise DrainingError("The server is about to stop: the job goes on when it is back.")
 
     def close(self) -> None:
         """Let every job end what is under way; they go on when a desk is opened over the same root."""
@@ -320,6 +332,8 @@ class Desk:
                         job.finished_at.append(time.monotonic())
                         self._tell(job)
             finally:
+                with self._changed:
+                    job.open = None
                 opened.close()
         except CartoonError as error:
             with self._changed:
@@ -332,7 +346,7 @@ class Desk:
         finally:
             lane.close()
             with self._changed:
-                job.open, job.thread = None, None
+                job.thread = None
                 if self._state(job, job.state.counts(len(job.entries))) == "waiting" and not job.stop.is_set():
                     self._start(job)  # failures were to be tried again meanwhile
                 self._tell(job)

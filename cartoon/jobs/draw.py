@@ -4,14 +4,18 @@ import errno
 import hashlib
 import logging
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Protocol, cast
 
-from cartoon.errors import CartoonError, OutputError, ResourceError, StorageError
-from cartoon.image import FULL, Cartoon, OutputFormat, Photo, encode, read, write_atomically
+from cartoon import metrics
+from cartoon.errors import CartoonError, OutputError, QualityError, ResourceError, StorageError
+from cartoon.image import FULL, Cartoon, Face, OutputFormat, Photo, Pixels, encode, read, write_atomically
+from cartoon.jobs import remote
 from cartoon.jobs.job import Gate
-from cartoon.settings import Options
+from cartoon.jobs.quality import FaceFinder, Verdict
+from cartoon.settings import Care, Options
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +24,9 @@ PASSING: Final = frozenset(
 )
 """What the system says when the same call may succeed later."""
 UNPLUGGED: Final = frozenset({errno.EIO, errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.EROFS})
+
+Judge = Callable[[Photo, Cartoon, Options, FaceFinder | None], Verdict]
+"""The quality gate: cartoon.jobs.quality.judge."""
 
 
 class Artist(Protocol):
@@ -32,6 +39,14 @@ class Artist(Protocol):
 
     def draw(self, photo: Photo, options: Options, *, urgent: bool = True) -> Cartoon:
         """Draw one photo, before those of batches if it is urgent; raises CartoonError."""
+        ...
+
+    def redraw(self, photo: Photo, options: Options, care: Care) -> Cartoon:
+        """Draw one photo once more, with more care."""
+        ...
+
+    def detect(self, pixels: Pixels) -> tuple[Face, ...]:
+        """Every face in uint8 (H, W, 3) sRGB."""
         ...
 
 
@@ -68,29 +83,71 @@ class Result:
     notes: tuple[str, ...] = ()
 
 
-def draw_file(task: Task, artist: Artist) -> Result:
-    """Draw one file; whatever goes wrong with it is its Result's error."""
+def draw_file(task: Task, artist: Artist, judge: Judge | None = None) -> Result:
+    """Draw one file, past the quality gate if there is one; whatever goes wrong with it is its Result's error."""
     began = time.perf_counter()
     try:
-        photo = read(Path(task.source), task.name, task.max_pixels)
-        cartoon = artist.draw(photo, task.options, urgent=False)
+        fetch = remote.photo if remote.is_url(task.source) else read
+        photo = fetch(Path(task.source), task.name, task.max_pixels)
+        cartoon, verdict = drawn_well(photo, task, artist, judge)
         format = cast(OutputFormat, task.output.rpartition(".")[2])  # the manifest has chosen it
         data = encode(cartoon.pixels, cartoon.alpha, format, task.options.quality)
         put(task, data)
     except Exception as problem:  # noqa: BLE001 - one photo never ends the batch; explain logs what is unexpected
         return Result(explained(task.name, problem), seconds=time.perf_counter() - began)
+    flaws = verdict.flaws if verdict else ()
     return Result(
         sha256=hashlib.sha256(data).hexdigest(),
         size=len(data),
         seconds=time.perf_counter() - began,
         faces=len(cartoon.faces),
-        notes=(*photo.notes, *cartoon.notes),
+        score=verdict.score if verdict else None,
+        flaws=tuple(flaw.code for flaw in flaws),
+        notes=(*photo.notes, *cartoon.notes, *(flaw.sentence for flaw in flaws)),
     )
+
+
+def drawn_well(photo: Photo, task: Task, artist: Artist, judge: Judge | None) -> tuple[Cartoon, Verdict | None]:
+    """A drawing that passes the gate, or the best there was after every fallback, with what is wrong with it.
+
+    Raises QualityError where the task refuses such a one.
+    """
+    cartoon = artist.draw(photo, task.options, urgent=False)
+    if judge is None or task.gate == "off":
+        return cartoon, None
+    best, verdict = cartoon, judge(photo, cartoon, task.options, artist)
+    for care, options in _fallbacks(task.options):
+        if verdict.ok:
+            return best, verdict
+        other = artist.redraw(photo, options, care)
+        opinion = judge(photo, other, options, artist)
+        if opinion.ok or opinion.score > verdict.score:
+            best, verdict = other, opinion
+    if verdict.ok:
+        return best, verdict
+    for flaw in verdict.flaws:
+        metrics.quality_flagged(flaw.code)
+    if task.gate == "refuse":
+        told = " ".join(flaw.sentence for flaw in verdict.flaws[:2])
+        raise QualityError(f"{task.name}: the drawing does not look right ({told}) Try another style or strength.")
+    return best, verdict
+
+
+def _fallbacks(options: Options) -> Iterator[tuple[Care, Options]]:
+    """Ways to draw a photo once more, each further from the usual one."""
+    yield Care(), options
+    yield Care(tiles=True), options
+    yield Care(tiles=True, crops=False), options
+    if options.exaggeration:
+        yield Care(tiles=True, crops=False), replace(options, exaggeration=0.0)
 
 
 def put(task: Task, data: bytes) -> None:
     """Write a result atomically and for good; raises StorageError when the disk is full or its folder is gone."""
     root, place = Path(task.root), Path(task.root, task.output)
+    if remote.is_url(root):
+        remote.save(place, data, task.mark)
+        return
     try:
         # Not mkdir with all parents: where a disk was unplugged, they would be made on the one below.
         for parent in reversed(place.relative_to(root).parents):

@@ -12,8 +12,8 @@ from typing import Final
 from filelock import FileLock, Timeout
 
 from cartoon.errors import BusyError, CartoonError, InputError, OptionsError, StorageError
-from cartoon.image import FULL
-from cartoon.jobs import manifest
+from cartoon.image import FULL, write_atomically
+from cartoon.jobs import manifest, remote
 from cartoon.jobs.inputs import Found, find, output_paths
 from cartoon.jobs.job import Attempt, Counts, Entry, Item, Order, differences
 from cartoon.jobs.journal import Journal, Replay, replay
@@ -70,6 +70,13 @@ class OpenJob:
         for number in sorted(self.state.settled):
             yield replace(self.state.settled[number], again=True)
 
+    def retry(self) -> None:
+        """Forget what failed or was quarantined, so that it is tried again."""
+        self.journal.say("retry")
+        self.state.losses.clear()
+        for number in [number for number, attempt in self.state.settled.items() if attempt.error]:
+            del self.state.settled[number]
+
     def close(self) -> None:
         """Let another process have it; what was unpacked goes when nothing needs it any more."""
         if self.closed:
@@ -85,7 +92,7 @@ class OpenJob:
         self.close()
         if self.fresh and not self.state.settled:
             shutil.rmtree(self.folder, ignore_errors=True)
-            _tidy(self.order.out)
+            _tidy(self.folder.parent.parent)
 
 
 def mark_of(order: Order) -> str:
@@ -98,16 +105,17 @@ def new_id() -> str:
     return secrets.token_hex(16)
 
 
-def open_order(order: Order, watch: Watcher = silent) -> OpenJob:
+def open_order(order: Order, watch: Watcher = silent, beside: Path | None = None) -> OpenJob:
     """The job of an order in its output folder: begun now, or gone on with where the same was ordered before.
 
+    beside: a folder of this machine for the job's own files, where the results go to a URL.
     Outputs of an earlier run are checked by their hashes; what is missing or altered is drawn again (an altered file is
     moved into the job's folder first). Photos that have appeared among the inputs since, or have changed, are added.
     Raises OptionsError when the folder holds a job for the same inputs with other options or weights (unless the
     order may overwrite), BusyError while another process works on it, StorageError when the disk is full, and what
     `find` raises; an output folder that was made for nothing is gone again then.
     """
-    home = order.out / HOME
+    home = (beside or order.out) / HOME
     _make(home)
     try:
         with _locked(home / LOCK, order.out):
@@ -117,7 +125,7 @@ def open_order(order: Order, watch: Watcher = silent) -> OpenJob:
                 return begin(home / order.id, order, None, watch)
         return resume(earlier, watch)
     except CartoonError:
-        _tidy(order.out)
+        _tidy(home.parent)
         raise
 
 
@@ -203,9 +211,10 @@ def _placed(order: Order, items: Sequence[Item], before: Sequence[Entry], taken:
     """Entries for items that follow those there are. taken: outputs of other jobs."""
     paths = output_paths(items, order.options, order.out, [entry.output for entry in before])
     entries = []
+    stored = remote.names(order.out) if remote.is_url(order.out) and not order.overwrite else frozenset()
     for number, (item, path) in enumerate(zip(items, paths, strict=True), len(before)):
         output = PurePosixPath(path.relative_to(order.out).as_posix())
-        kept = not order.overwrite and (str(output) in taken or os.path.lexists(path))
+        kept = not order.overwrite and (str(output) in taken or output in stored or os.path.lexists(path))
         entries.append(Entry(number, item, output, taken=kept))
     return entries
 
@@ -227,7 +236,9 @@ def _look_again(job: OpenJob, watch: Watcher) -> None:
     if again:
         shutil.rmtree(zipped, ignore_errors=True)
     inputs = [
-        given for given in order.inputs if (again or not given.lower().endswith(".zip")) and os.path.exists(given)
+        given
+        for given in order.inputs
+        if remote.is_url(given) or ((again or not given.lower().endswith(".zip")) and os.path.exists(given))
     ]
     try:
         found = _unpacked(job.folder, order, inputs)
@@ -258,10 +269,19 @@ def _set_aside(job: OpenJob, numbers: Sequence[int]) -> None:
     """Keep files that somebody has altered: perhaps they were retouched."""
     for number in numbers:
         altered = job.order.out / job.entries[number].output
-        if altered.is_file():
+        if remote.is_url(altered):
+            _fetch_aside(job, number, altered)
+        elif altered.is_file():
             (job.folder / REPLACED).mkdir(exist_ok=True)
             with suppress(OSError):
                 altered.replace(job.folder / REPLACED / f"{number:06d}-{secrets.token_hex(4)}{altered.suffix}")
+
+
+def _fetch_aside(job: OpenJob, number: int, altered: Path) -> None:
+    with suppress(CartoonError):  # it is gone
+        data = remote.load(altered)
+        (job.folder / REPLACED).mkdir(exist_ok=True)
+        write_atomically(job.folder / REPLACED / f"{number:06d}-{secrets.token_hex(4)}{altered.suffix}", data)
 
 
 def _clean(order: Order, entries: Sequence[Entry]) -> None:

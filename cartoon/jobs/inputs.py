@@ -9,8 +9,9 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from cartoon import sniff
-from cartoon.errors import InputError, OptionsError, UnreadableError
+from cartoon.errors import InputError, OptionsError, ResourceError, UnreadableError
 from cartoon.image import SUFFIXES, OutputFormat
+from cartoon.jobs import remote
 from cartoon.jobs.archive import kind_of, unpack
 from cartoon.jobs.job import Item
 from cartoon.settings import Format, Options
@@ -46,7 +47,9 @@ def find(inputs: Sequence[Path], unpack_to: Path | None = None, out: Path | None
     items: list[Item] = []
     ignored = 0
     for given in inputs:
-        if os.path.isdir(given):  # unlike Path.is_dir, answers False where looking is not permitted
+        if remote.is_url(given):
+            found = _under_url(given, out)
+        elif os.path.isdir(given):  # unlike Path.is_dir, answers False where looking is not permitted
             found = _walk(given, out)
         elif not os.path.exists(given):
             raise InputError(f"{given}: no such file or folder; check the path.")
@@ -72,9 +75,12 @@ def output_format(item: Item, asked: Format) -> OutputFormat:
     if asked != "keep":
         return asked
     try:
-        with item.source.open("rb") as stream:
-            kind = sniff.kind_of(stream.read(sniff.HEAD_BYTES), item.name)
-    except (OSError, InputError):
+        if remote.is_url(item.source):
+            kind = sniff.kind_of(remote.load(item.source, sniff.HEAD_BYTES), item.name)
+        else:
+            with item.source.open("rb") as stream:
+                kind = sniff.kind_of(stream.read(sniff.HEAD_BYTES), item.name)
+    except (OSError, InputError, ResourceError):
         return "png"  # the item will fail when it is read, with a sentence that says why
     return "jpg" if kind == "JPEG" else "webp" if kind == "WEBP" else "png"
 
@@ -137,6 +143,17 @@ def _entered(folder: Path, names: list[str], leave_out: str | None) -> Iterator[
         yield name
 
 
+def _under_url(root: Path, out: Path | None) -> Found:
+    if root == out:
+        raise OptionsError(f"{remote.shown(root)} is both input and output: give another folder to -o.")
+    places = [place for place in remote.listed(root) if out is None or not (root / place).is_relative_to(out)]
+    if places == [PurePosixPath()]:
+        return Found((Item(root, PurePosixPath(root.name)),))
+    kinds = [kind_of(place) for place in places]
+    items = [Item(root / place, place) for place, kind in zip(places, kinds, strict=True) if kind == "picture"]
+    return Found(tuple(items), kinds.count("other"))
+
+
 def _unzip(path: Path, unpack_to: Path | None) -> Found:
     if unpack_to is None:
         raise InputError(f"{path.name} is a zip, which is not taken here: unpack it and give its pictures.")
@@ -181,9 +198,10 @@ def _numbered(path: PurePosixPath, taken: set[str]) -> PurePosixPath:
 
 def _keep_inputs(items: Sequence[Item], outputs: Sequence[Path]) -> None:
     inputs = {identity for item in items for identity in (_identity(item.source), _identity(item.source, link=True))}
+    sources = {item.source for item in items}
     for item, output in zip(items, outputs, strict=True):
         identity = _identity(output, link=True)
-        if identity and identity in inputs:
+        if (identity and identity in inputs) or output in sources:
             raise OptionsError(
                 f"{item.name} would be drawn over {output}, which is one of the inputs: give another folder to -o."
             )

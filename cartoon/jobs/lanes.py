@@ -9,16 +9,20 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from typing import Final
 
 from cartoon.jobs.crew import LOOK_AHEAD
-from cartoon.jobs.draw import Artist, Result, Task, draw_file
+from cartoon.jobs.draw import Artist, Judge, Result, Task, draw_file
+
+LANE_DEPTH: Final = 2
+"""Tasks in a lane for each place: so many that it has one when its turn comes, and comes again."""
 
 
 class Lanes:
     """Threads over one artist, and the lanes they serve."""
 
-    def __init__(self, artist: Artist) -> None:
-        self._artist = artist
+    def __init__(self, artist: Artist, judge: Judge | None = None) -> None:
+        self._artist, self._judge = artist, judge
         self.places = artist.at_once + LOOK_AHEAD
         self._lanes: list[Lane] = []
         self._changed = threading.Condition()
@@ -33,7 +37,7 @@ class Lanes:
     def lane(self, priority: int = 1) -> "Lane":
         """A crew of its own for one job; closing it gives it up."""
         with self._changed:
-            lane = Lane(self._add, self._leave, self.places, priority, self._time)
+            lane = Lane(self._add, self._leave, LANE_DEPTH * self.places, priority, self._time)
             self._lanes.append(lane)
             return lane
 
@@ -80,7 +84,7 @@ class Lanes:
                 self._time = lane.passed
                 lane.passed += 1 / lane.priority
             if future.set_running_or_notify_cancel():
-                future.set_result(draw_file(task, self._artist))
+                future.set_result(draw_file(task, self._artist, self._judge))
             del future, task
 
     def _next(self) -> "Lane | None":

@@ -37,7 +37,7 @@ def surface(drawn: Bytes, photo: Bytes, mask: Bytes | None) -> dict[str, float]:
         "beat": max(0.0, *(beat for _, beat in lines)),
         "soft": (a.spread + 8) / (a.crisp + 2),
         "softer": (b.crisp + 3) / (a.crisp + 3),
-        "flat": float(flat.mean()),
+        "flat": float(flat.mean()) if flat.size else 0.0,
         "levels": max(0.0, a.comb - b.comb),
     }
 

@@ -22,6 +22,7 @@ from cartoon.image import Alpha, Cartoon, Face, Photo, Pixels
 from cartoon.portrait import compose
 from cartoon.portrait.align import Crop, align, warp
 from cartoon.portrait.batching import Batcher
+from cartoon.portrait.careful import Careful
 from cartoon.portrait.faces import Detector, MediaPipeDetector
 from cartoon.portrait.finish import seed_of
 from cartoon.portrait.guide import Plane, Points, draw_guide, face_width, smoothstep
@@ -30,7 +31,7 @@ from cartoon.portrait.render import Asked, render
 from cartoon.portrait.room import Room, free_on, give_back, one_heap, pixels_of_photos, watch
 from cartoon.portrait.scale import resize
 from cartoon.portrait.turns import Gate, Ticket
-from cartoon.settings import STYLES_DIR, Options, Size
+from cartoon.settings import STYLES_DIR, Care, Options, Size
 from cartoon.styles.network import Canvas, Drawn, StyleNet, devices
 from cartoon.styles.registry import Register, StyleCard
 from cartoon.styles.resident import Residents
@@ -73,6 +74,7 @@ class Cartoonizer:
         self._register, self._detector, self._matte = register, detector, matte
         room = Room(first.device.type, first.precision, free_on(first.device))
         self.batcher = Batcher([Residents(net, shipped) for net in nets], room)
+        self._careful = Careful([net.device for net in nets], shipped)
         for net in nets:
             watch(net.device)
         alone = first.device.type == "cpu"
@@ -127,6 +129,14 @@ class Cartoonizer:
             metrics.photo_done(cartoon.style, cartoon.seconds)
             return cartoon
 
+    def redraw(self, photo: Photo, options: Options, care: Care) -> Cartoon:
+        """Draw once more, and differently, what came out wrong; as `draw`, behind whatever is urgent."""
+        return self._draw(photo, options, Ticket(later=True), care)
+
+    def detect(self, pixels: Pixels) -> tuple[Face, ...]:
+        """Every face in uint8 (H, W, 3) sRGB."""
+        return self._detector.detect(pixels)
+
     def warm(self) -> None:
         """Draw a picture of nobody at the usual size, uncounted: the first draw in a process takes twice as long.
 
@@ -138,7 +148,7 @@ class Cartoonizer:
         # In a pool, so that close() waits for it as for any other photo.
         self._pools[0].submit(self._draw, Photo(noise), options, Ticket()).result()
 
-    def _draw(self, photo: Photo, options: Options, ticket: Ticket) -> Cartoon:
+    def _draw(self, photo: Photo, options: Options, ticket: Ticket, care: Care | None = None) -> Cartoon:
         card = self._register.find(options.style)
         options = replace(options, style=card.id)  # also where a path was given
         painted = self._painted_shape(photo, options)
@@ -148,9 +158,10 @@ class Cartoonizer:
             if large:
                 give_back()
             with self._preparing.turn(ticket):
-                sketch = self._prepare(photo, options, card, painted)
+                sketch = self._prepare(photo, options, card, painted, crops=care is None or care.crops)
+            batcher = self._careful.batcher(care.tiles) if care and care.precise else self.batcher
             with sketch.timed("network"):
-                sketch.drawn = self.batcher.draw(card, sketch.canvases, ticket)
+                sketch.drawn = batcher.draw(card, sketch.canvases, ticket)
                 sketch.canvases = []
                 if large:
                     give_back()
@@ -174,6 +185,7 @@ class Cartoonizer:
         for pool in self._pools:
             pool.shutdown(wait=False, cancel_futures=True)
         self.batcher.close()
+        self._careful.close()
         for pool in self._pools:
             pool.shutdown()
 
@@ -207,7 +219,9 @@ class Cartoonizer:
         side = max(1, min(max(wanted), LARGEST_DRAWN, int(max(wanted) * min(1.0, shrink))))
         return wanted if side == max(wanted) else result_shape(photo.pixels.shape, side)
 
-    def _prepare(self, photo: Photo, options: Options, card: StyleCard, painted: tuple[int, int]) -> "_Sketch":
+    def _prepare(
+        self, photo: Photo, options: Options, card: StyleCard, painted: tuple[int, int], crops: bool = True
+    ) -> "_Sketch":
         """Everything before the network: faces, the warp, the guide, the crops."""
         sketch = _Sketch(photo, painted, _drawn_shape(photo.pixels.shape, painted))
         with sketch.timed("detect"):
@@ -224,7 +238,7 @@ class Cartoonizer:
         sketch.warped = pixels
         with sketch.timed("guide"):
             sketch.canvases = [Canvas(pixels, draw_guide(person, sketch.points))]
-            for points in sketch.points:
+            for points in sketch.points if crops else ():
                 if FACES_KNOWN[0] <= face_width(points) <= FACES_KNOWN[1]:
                     continue
                 crop = align(pixels, person, points)

@@ -40,11 +40,12 @@ Shape = tuple[int, int]
 class Room:
     """What fits one device, and what was learned when something did not.
 
-    kind: "cpu" or "cuda". precision: of the network. free: bytes that are free now.
+    kind: "cpu" or "cuda". precision: of the network. free: bytes that are free now. tiles: pixels of the tiles that
+    every picture is drawn in; 0 for tiles only where a picture does not fit.
     """
 
-    def __init__(self, kind: str, precision: str, free: Callable[[], int]) -> None:
-        self._kind, self._free = kind, free
+    def __init__(self, kind: str, precision: str, free: Callable[[], int], tiles: int = 0) -> None:
+        self._kind, self._free, self._tiles = kind, free, tiles
         self._per_pixel = BYTES_PER_PIXEL[precision]
         self._learned: dict[Shape, int] = {}
         self._tiled: dict[Shape, int] = {}
@@ -62,6 +63,8 @@ class Room:
 
     def tile(self, shape: Shape) -> Shape | None:
         """(height, width) of the tiles for one picture of a bucket's shape; None when it fits as it is."""
+        if self._tiles and shape not in self._tiled:
+            return tile_of(shape, self._tiles)
         if shape in self._tiled:
             return tile_of(shape, min(self._pixels(CPU_TILE), self._tiled[shape]))
         if shape[0] * shape[1] <= self._pixels(CPU_WHOLE):

@@ -1,0 +1,183 @@
+"""What strangers send for a job: onto disk under our names, within limits, and then to the desk."""
+
+import os
+import secrets
+import shutil
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Final, get_args
+
+from cartoon.errors import InputError, OptionsError, StorageError, StyleError, TooLargeError
+from cartoon.image import FULL
+from cartoon.jobs.desk import Ask, Desk, Sent
+from cartoon.jobs.job import Gate
+from cartoon.request import Studio, clean_name, options_from
+from cartoon.settings import Settings
+
+MOST_FILES: Final = 20_000
+"""In one upload; zips hold more."""
+ROOM_FACTOR: Final = 3
+"""Free bytes on the disk for every byte sent: a zip beside its photos, and the drawings."""
+TITLE_LETTERS: Final = 120
+ZIP: Final = ".zip"
+
+
+class Intake:
+    """A folder that takes files one after the other; refuses what is too large or does not fit on the disk.
+
+    sent: what lies there, for the desk. Every method raises TooLargeError or StorageError.
+    """
+
+    def __init__(self, folder: Path, settings: Settings) -> None:
+        self.sent: list[Sent] = []
+        self._folder, self._settings = folder, settings
+        self._file: BinaryIO | None = None
+        self._name, self._size, self._total = "", 0, 0
+
+    def expect(self, size: int) -> None:
+        """So many bytes are about to come, or have."""
+        most = self._settings.max_job_mb
+        if size > most * 2**20:
+            raise TooLargeError(f"The photos are larger than {most} MB in all: send them as several jobs.")
+        if shutil.disk_usage(self._folder).free < ROOM_FACTOR * size:
+            raise StorageError(
+                "There is no room for these photos on the server's disk: try again later, or send fewer."
+            )
+
+    def begin(self, raw_name: str | None) -> None:
+        """A file of this name comes next."""
+        self._next(raw_name)
+        with _full_disk_told():
+            self._file = (self._folder / str(len(self.sent))).open("xb")
+
+    def write(self, data: bytes) -> None:
+        """More of the file."""
+        assert self._file is not None
+        self._count(len(data))
+        with _full_disk_told():
+            self._file.write(data)
+
+    def end(self) -> None:
+        """The file is whole; one without a name and a byte is what a form's empty field sends, and no file."""
+        assert self._file is not None
+        with _full_disk_told():
+            self._file.close()
+        self._file = None
+        if self._size or self._name:
+            self.sent.append(Sent(self._folder / str(len(self.sent)), clean_name(self._name)))
+        else:
+            (self._folder / str(len(self.sent))).unlink()
+
+    def link(self, path: Path, raw_name: str | None) -> None:
+        """Take a file that lies on this machine already; it stays there, too."""
+        self._next(raw_name)
+        self._count(path.stat().st_size)
+        place = self._folder / str(len(self.sent))
+        link_or_copy(path, place)
+        self.sent.append(Sent(place, clean_name(raw_name)))
+
+    def finish(self) -> None:
+        """Everything has come."""
+        self.expect(self._total)
+
+    def close(self) -> None:
+        """Remove what nobody has taken over."""
+        if self._file is not None:
+            self._file.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def __enter__(self) -> "Intake":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def _next(self, raw_name: str | None) -> None:
+        if len(self.sent) >= MOST_FILES:
+            raise TooLargeError(f"These are more than {MOST_FILES} files: send them as a zip, or as several jobs.")
+        self._name, self._size = raw_name or "", 0
+
+    def _count(self, size: int) -> None:
+        self._size, self._total = self._size + size, self._total + size
+        zipped = self._name.lower().endswith(ZIP)
+        most = self._settings.max_job_mb if zipped else self._settings.max_upload_mb
+        if self._size > most * 2**20:
+            raise TooLargeError(f"{clean_name(self._name)} is larger than {most} MB: leave it out or make it smaller.")
+        if self._total > self._settings.max_job_mb * 2**20:
+            self.expect(self._total)
+
+
+@dataclass(frozen=True, eq=False)
+class Reception:
+    """Where every web door brings its jobs; `folder` is where uploads wait, on the desk's own disk."""
+
+    desk: Desk
+    artist: Studio
+    settings: Settings
+    folder: Path
+
+    def intake(self) -> Intake:
+        """A fresh intake, to be closed when its job has begun."""
+        folder = self.folder / secrets.token_hex(16)
+        folder.mkdir(mode=0o700, parents=True)
+        return Intake(folder, self.settings)
+
+    def admit(self, intake: Intake, asked: Mapping[str, Any], owner: str) -> str:
+        """Begin the job and return its id; asked: the options' fields, `gate` and `title`.
+
+        Raises OptionsError, StyleError, InputError when there is no photo, StorageError.
+        """
+        fields = dict(asked)
+        gate: Gate = fields.pop("gate", None) or "flag"
+        title = clean_title(fields.pop("title", None) or "")
+        if gate not in get_args(Gate):
+            raise OptionsError(f"gate {clean_title(str(gate))!r} is not known: use {', '.join(get_args(Gate))}.")
+        options = options_from(fields, self.artist.styles)
+        if not intake.sent:
+            raise InputError("There are no photos yet: add some files, or a zip of them.")
+        intake.finish()
+        with _full_disk_told():
+            return self.desk.create(intake.sent, Ask(options, owner, gate, title=title or intake.sent[0].name))
+
+
+def model_of(artist: Studio) -> Callable[[str], str]:
+    """What the desk asks: the sha256 of a style's weights; raises StyleError where it is not on offer."""
+
+    def asked(style: str) -> str:
+        for card in artist.styles:
+            if card.id == style:
+                return card.sha256
+        raise StyleError(f"style {clean_title(style)!r} is not known here.")
+
+    return asked
+
+
+def clean_title(raw: str) -> str:
+    """A stranger's text made safe to show in a line: no control or invisible characters, not too long."""
+    shown = "".join(
+        " " if c.isspace() else c for c in raw if c.isspace() or not unicodedata.category(c).startswith("C")
+    )
+    return " ".join(shown.split())[:TITLE_LETTERS]
+
+
+def link_or_copy(source: Path, place: Path) -> None:
+    """The same file under a second name; a copy where the disks differ or know no links. Raises StorageError."""
+    with _full_disk_told():
+        try:
+            os.link(source, place)
+        except OSError:
+            shutil.copyfile(source, place)
+
+
+@contextmanager
+def _full_disk_told() -> Iterator[None]:
+    try:
+        yield
+    except OSError as problem:
+        if problem.errno in FULL:
+            raise StorageError("The server's disk is full: try again later, or send fewer photos.") from problem
+        raise
