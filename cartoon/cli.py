@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from cartoon import __version__
-from cartoon.console import DONE, exit_codes
+from cartoon.console import DONE, exit_codes, printable
 from cartoon.errors import OptionsError
 
 if TYPE_CHECKING:
     from cartoon.jobs.job import Gate
-    from cartoon.settings import Format, Settings, Size
+    from cartoon.settings import Format as FormatOption
+    from cartoon.settings import Options, Settings
+    from cartoon.settings import Size as SizeOption
 
 app = typer.Typer(
     help="Turn portraits into cartoons.",
@@ -23,6 +25,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+Style = Annotated[str, typer.Option(help="A style's id, as `styles` lists them, or a style file.")]
+Strength = Annotated[float, typer.Option(help="0.1 (almost the photo) to 1.0 (all drawing).")]
+Size = Annotated[str, typer.Option(help="Long side in px, 64 to 4096, or original.")]
+Exaggeration = Annotated[float, typer.Option(help="0 (true proportions) to 1 (bigger eyes, slimmer jaw).")]
+Background = Annotated[str, typer.Option(help="drawn, photo, transparent or a colour like #3366CC.")]
+Format = Annotated[str, typer.Option(help="png, jpg, webp, or keep for each photo's own.")]
+Quality = Annotated[int, typer.Option(help="1 to 100, for jpg and webp.")]
+GateName = Annotated[
+    str, typer.Option("--gate", help="A drawing that looks wrong: flag (deliver, say so), refuse or off.")
+]
+Out = Annotated[Path, typer.Option("--out", "-o", metavar="OUT", help="Folder for the results.")]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.", show_default="auto")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object per line on stdout.")]
 
@@ -48,18 +61,16 @@ def main(
 def run(
     context: typer.Context,
     inputs: Annotated[list[Path], typer.Argument(metavar="INPUT", help="Pictures, folders of pictures, or zips.")],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT", help="Folder for the results.")],
-    style: Annotated[str, typer.Option(help="A style's id, as `styles` lists them, or a style file.")] = "anime",
-    strength: Annotated[float, typer.Option(help="0.1 (almost the photo) to 1.0 (all drawing).")] = 0.7,
-    size: Annotated[str, typer.Option(help="Long side in px, 64 to 4096, or original.")] = "1024",
-    exaggeration: Annotated[float, typer.Option(help="0 (true proportions) to 1 (bigger eyes, slimmer jaw).")] = 0.5,
-    background: Annotated[str, typer.Option(help="drawn, photo, transparent or a colour like #3366CC.")] = "drawn",
-    format: Annotated[str, typer.Option(help="png, jpg, webp, or keep for each photo's own.")] = "png",
-    quality: Annotated[int, typer.Option(help="1 to 100, for jpg and webp.")] = 95,
+    out: Out,
+    style: Style = "anime",
+    strength: Strength = 0.7,
+    size: Size = "1024",
+    exaggeration: Exaggeration = 0.5,
+    background: Background = "drawn",
+    format: Format = "png",
+    quality: Quality = 95,
     zip: Annotated[Path | None, typer.Option("--zip", metavar="FILE", help="Also pack the results into FILE.")] = None,
-    gate: Annotated[
-        str, typer.Option("--gate", help="A drawing that looks wrong: flag (deliver, say so), refuse or off.")
-    ] = "flag",
+    gate: GateName = "flag",
     device: Device = None,
     cluster: Annotated[
         str | None, typer.Option(metavar="auto|ADDRESS", help="Draw on a Ray cluster: host:6379, or auto for one here.")
@@ -76,25 +87,64 @@ def run(
     Exits with 0 when all is done, 1 when some photo failed (the rest is done), 2 for wrong usage, 130 when interrupted.
     """
     with exit_codes():
-        from cartoon.settings import Options
         from cartoon.work import Request, draw
 
-        options = Options(
-            style=style,
-            strength=strength,
-            size=cast("Size", size),
-            exaggeration=exaggeration,
-            background=background,
-            format=cast("Format", format),
-            quality=quality,
-        )
-        if gate not in ("flag", "refuse", "off"):
-            raise OptionsError(f"gate {gate!r} is not known: use flag, refuse or off.")
+        options = _options(style, strength, size, exaggeration, background, format, quality)
         request = Request(
-            tuple(inputs), out, zip, overwrite, as_json, cast("Gate", gate), dry_run, anyway, retry_failed, cluster
+            tuple(inputs), out, zip, overwrite, as_json, _gate(gate), dry_run, anyway, retry_failed, cluster
         )
         code = draw(request, options, _settings(device=device), context.obj)
     raise typer.Exit(code)
+
+
+@app.command()
+def watch(
+    context: typer.Context,
+    folder: Annotated[Path, typer.Argument(metavar="IN", help="The folder to watch, with all in it.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the results.")],
+    style: Style = "anime",
+    strength: Strength = 0.7,
+    size: Size = "1024",
+    exaggeration: Exaggeration = 0.5,
+    background: Background = "drawn",
+    format: Format = "png",
+    quality: Quality = 95,
+    gate: GateName = "flag",
+    device: Device = None,
+    as_json: AsJson = False,
+) -> None:
+    """Draw what is in IN and what appears there, once it has stopped growing, until interrupted."""
+    with exit_codes():
+        from cartoon.watch import watch as keep_drawing
+        from cartoon.work import Request
+
+        options = _options(style, strength, size, exaggeration, background, format, quality)
+        request = Request((folder,), out, None, False, as_json, _gate(gate))
+        code = keep_drawing(request, options, _settings(device=device), context.obj)
+    raise typer.Exit(code)
+
+
+@app.command()
+def jobs(
+    out: Annotated[Path | None, typer.Argument(metavar="OUT", help="Only those of this output folder.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the jobs: those begun here with `run` and `watch`, and the server's."""
+    from datetime import datetime
+
+    with exit_codes():
+        from cartoon.jobs import index
+
+        for seen in index.seen(_settings().data_dir, out):
+            made = datetime.fromtimestamp(seen.order.made).strftime("%Y-%m-%d %H:%M")
+            told = {"id": seen.order.id, "state": seen.state, "total": seen.counts.total, "done": seen.counts.done}
+            told |= {"failed": seen.counts.failed + seen.counts.quarantined, "style": seen.order.options.style}
+            told |= {"made": made, "out": str(seen.order.out), "job": str(seen.folder)}
+            if as_json:
+                print(json.dumps(told))
+            else:
+                count = f"{told['done']}/{told['total']}"
+                print(printable(f"{made}  {seen.state:9}  {count:>13}  {told['style']:10}  {told['out']}"))
 
 
 @app.command()
@@ -148,6 +198,22 @@ def bench(
     sys.path.insert(0, str(root))
     sys.argv[1:] = context.args
     runpy.run_module(f"benchmarks.{name}", run_name="__main__", alter_sys=True)
+
+
+def _options(
+    style: str, strength: float, size: str, exaggeration: float, background: str, format: str, quality: int
+) -> "Options":
+    from cartoon.settings import Options
+
+    return Options(
+        style, strength, cast("SizeOption", size), exaggeration, background, cast("FormatOption", format), quality
+    )
+
+
+def _gate(name: str) -> "Gate":
+    if name not in ("flag", "refuse", "off"):
+        raise OptionsError(f"gate {name!r} is not known: use flag, refuse or off.")
+    return cast("Gate", name)
 
 
 def _settings(**flags: Any) -> "Settings":

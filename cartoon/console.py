@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Protocol
 import typer
 
 from cartoon.errors import CartoonError, InputError, OptionsError, StyleError
-
 from cartoon.logs import hush
 
 if TYPE_CHECKING:
@@ -108,8 +107,8 @@ class PlainLines:
 
 
 @contextmanager
-def reporter(total: int, as_json: bool) -> Iterator[Reporter]:
-    """The reporter that fits where stdout leads; the bar is taken down on leaving."""
+def reporter(total: int | None, as_json: bool) -> Iterator[Reporter]:
+    """The reporter that fits where stdout leads; the bar is taken down on leaving. total: None where it grows."""
     if as_json:
         yield JsonLines()
     elif not sys.stdout.isatty():
@@ -213,7 +212,7 @@ def stopping() -> Iterator[threading.Event]:
 
 
 @contextmanager
-def _bar(total: int) -> Iterator[Reporter]:
+def _bar(total: int | None) -> Iterator[Reporter]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

@@ -11,7 +11,7 @@ from cartoon import __version__
 from cartoon.console import DONE, FAILED, Summary, event_of, reporter, show_forecast, stopping, watching
 from cartoon.errors import CartoonError, OptionsError
 from cartoon.image import write_atomically
-from cartoon.jobs import remote, report
+from cartoon.jobs import index, remote, report
 from cartoon.jobs.archive import check_target, write_zip
 from cartoon.jobs.crew import Crew, Threads, Worker
 from cartoon.jobs.draw import Artist
@@ -50,8 +50,9 @@ def draw(request: Request, options: Options, settings: Settings, load: Load | No
     """
     card = Register(settings.styles_dir).find(options.style)
     with watching() as watch:
-        order = _order(request, options, card.sha256)
+        order = order_of(request, options, card.sha256)
         job = open_order(order, watch, _beside(order, settings.data_dir))
+        index.note(settings.data_dir, job.folder.parent.parent)
     try:
         try:
             if request.retry_failed:
@@ -62,12 +63,12 @@ def draw(request: Request, options: Options, settings: Settings, load: Load | No
                 if request.dry_run:
                     job.discard()
                     return FAILED if forecast.failing else DONE
-            crew = _crew(request, settings, load) if job.counts.remaining else None
+            crew = crew_for(request, settings, load) if job.counts.remaining else None
         except CartoonError:
             job.discard()
             raise
         try:
-            return _drawn(request, job, crew, settings.max_pixels)
+            return drawn(request, job, crew, settings.max_pixels)
         finally:
             if crew:
                 crew.close()
@@ -78,9 +79,7 @@ def draw(request: Request, options: Options, settings: Settings, load: Load | No
 def _foreseen(request: Request, job: OpenJob, max_pixels: int) -> Forecast:
     """What is to come, told; raises StorageError where the disk cannot hold it."""
     due = [
-        entry
-        for entry in job.entries
-        if entry.number not in job.state.settled and not remote.is_url(entry.item.source)
+        entry for entry in job.entries if entry.number not in job.state.settled and not remote.is_url(entry.item.source)
     ]
     with watching() as watch:
         forecast = survey(due, job.order.options, job.order.out, max_pixels, watch)
@@ -90,7 +89,8 @@ def _foreseen(request: Request, job: OpenJob, max_pixels: int) -> Forecast:
     return forecast
 
 
-def _order(request: Request, options: Options, model: str) -> Order:
+def order_of(request: Request, options: Options, model: str) -> Order:
+    """What a request asks, as a job has it."""
     inputs = tuple(str(remote.located(given)) for given in request.inputs)
     out = remote.located(request.out)
     for given in (*inputs, str(out)):
@@ -108,7 +108,8 @@ def _beside(order: Order, data_dir: Path | None) -> Path | None:
     return data_dir / "cluster-jobs" / hashlib.sha256(remote.shown(order.out).encode()).hexdigest()
 
 
-def _crew(request: Request, settings: Settings, load: Load | None) -> Crew:
+def crew_for(request: Request, settings: Settings, load: Load | None) -> Crew:
+    """Who draws: a cluster, or a process of its own, or for a given artist this process."""
     if request.cluster:
         from cartoon.jobs.cluster import OnRay
 
@@ -123,7 +124,7 @@ def load_cartoonizer(settings: Settings) -> Artist:
     return Cartoonizer.load(settings.device, settings.precision, settings.styles_dir)
 
 
-def _drawn(request: Request, job: OpenJob, crew: Crew | None, max_pixels: int) -> int:
+def drawn(request: Request, job: OpenJob, crew: Crew | None, max_pixels: int) -> int:
     started, before = time.perf_counter(), job.counts
     problem: KeyboardInterrupt | CartoonError | None = None
     packed = None
@@ -131,14 +132,14 @@ def _drawn(request: Request, job: OpenJob, crew: Crew | None, max_pixels: int) -
         try:
             with closing(_attempts(job, crew, stop.is_set, max_pixels)) as attempts:
                 for attempt in attempts:
-                    event = event_of(attempt, _shown(attempt, job))
+                    event = event_of(attempt, shown(attempt, job))
                     reports.photo(replace(event, output=remote.shown(attempt.output)) if attempt.output else event)
             if job.counts.remaining:
                 raise KeyboardInterrupt
             packed = _pack(request, job)
         except (KeyboardInterrupt, CartoonError) as reason:  # what is done is told first
             problem = reason
-        reports.summary(_summary(request, job, before, time.perf_counter() - started, packed, problem))
+        reports.summary(summary_of(request, job, before, time.perf_counter() - started, packed, problem))
     if problem:
         raise problem
     return FAILED if job.counts.failed or job.counts.quarantined else DONE
@@ -153,9 +154,10 @@ def _attempts(
             yield from attempts
 
 
-def _summary(
+def summary_of(
     request: Request, job: OpenJob, before: Counts, seconds: float, packed: Path | None, stop: BaseException | None
 ) -> Summary:
+    """What a run came to; before: the counts when it began."""
     now = job.counts
     return Summary(
         done=now.done - before.done,
@@ -203,7 +205,7 @@ def _pack(request: Request, job: OpenJob) -> Path | None:
     return request.zip
 
 
-def _shown(attempt: Attempt, job: OpenJob) -> str:
+def shown(attempt: Attempt, job: OpenJob) -> str:
     """The input as the user knows it: its path, or for a zip's member its path inside."""
     item = attempt.item
     return item.name if item.source.is_relative_to(job.folder / INPUTS) else remote.shown(item.source)

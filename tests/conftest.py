@@ -1,7 +1,7 @@
 """What several tests need: the shared data beside the checkout, and small pictures made on the spot."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,14 @@ def shared() -> Path:
     if not (folder / "data").is_dir():
         pytest.skip(f"no shared data at {folder}: set CARTOON_SHARED")
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_data_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test writes into the home of whoever runs it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CARTOON_DATA_DIR", str(tmp_path_factory.mktemp("data")))
+        yield
 
 
 @pytest.fixture(scope="session")

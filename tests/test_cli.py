@@ -142,7 +142,7 @@ def test_the_flags_defaults_are_those_of_options() -> None:
         (["--format", "gif"], "format"),
         (["--quality", "0"], "quality"),
         (["--upscale", "2"], "--upscale"),
-        (["--cluster", "auto"], "--cluster"),
+        (["--gate", "maybe"], "gate"),
     ],
 )
 def test_a_wrong_option_is_exit_code_2_before_anything_is_loaded(

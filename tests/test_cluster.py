@@ -179,7 +179,7 @@ def test_a_node_that_joins_gets_work_and_a_job_goes_on_when_its_only_node_is_rep
 @pytest.mark.slow
 def test_ctrl_c_leaves_a_job_that_the_same_command_without_a_cluster_goes_on_with(pids: Path, tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="Ray is not installed: requirements-cluster.txt")
-    given = photos(tmp_path / "photos", 60)
+    given = photos(tmp_path / "photos", 60, poison=3)
     program = "from cartoon.cli import app; from tests.cluster_artist import load_mortal; app(obj=load_mortal)"
     command = [sys.executable, "-c", program, "run", str(given), "-o", str(tmp_path / "out"), "--size", "64", "--json"]
     environment = {**os.environ, "CARTOON_STYLES_DIR": str(pids), "CARTOON_DEVICE": "cpu"}
@@ -200,10 +200,10 @@ def test_ctrl_c_leaves_a_job_that_the_same_command_without_a_cluster_goes_on_wit
     assert seen[-1]["interrupted"]
     assert 0 < seen[-1]["remaining"] < 60
     drawn_before = sum(mark.read_text().count("\n") for mark in pids.iterdir())
-    assert drawn_before == seen[-1]["done"]
+    assert drawn_before >= seen[-1]["done"]
     with started() as process:
         again, errors = process.communicate(timeout=60)
-    assert process.returncode == 0, errors
+    assert process.returncode == 1, errors  # for the quarantined photo
     assert json.loads(again.splitlines()[-1])["done"] == seen[-1]["remaining"]
 
 

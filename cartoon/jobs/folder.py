@@ -3,7 +3,7 @@
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -70,6 +70,11 @@ class OpenJob:
         for number in sorted(self.state.settled):
             yield replace(self.state.settled[number], again=True)
 
+    def look_again(self, ready: Callable[[Path], bool]) -> None:
+        """Take in photos that have appeared among the inputs or have changed, as far as they are ready."""
+        with _full_disk_told(self.order.out):
+            _look_again(self, silent, ready)
+
     def retry(self) -> None:
         """Forget what failed or was quarantined, so that it is tried again."""
         self.journal.say("retry")
@@ -82,6 +87,8 @@ class OpenJob:
         if self.closed:
             return
         self.closed = True
+        if not self.counts.remaining:
+            _clean(self.order, self.entries)  # of workers that were killed while they wrote
         if self.order.inputs and not self.counts.remaining:
             shutil.rmtree(self.folder / INPUTS, ignore_errors=True)
         self.journal.close()
@@ -105,10 +112,11 @@ def new_id() -> str:
     return secrets.token_hex(16)
 
 
-def open_order(order: Order, watch: Watcher = silent, beside: Path | None = None) -> OpenJob:
+def open_order(order: Order, watch: Watcher = silent, beside: Path | None = None, grows: bool = False) -> OpenJob:
     """The job of an order in its output folder: begun now, or gone on with where the same was ordered before.
 
-    beside: a folder of this machine for the job's own files, where the results go to a URL.
+    beside: a folder of this machine for the job's own files, where the results go to a URL. grows: it begins without a
+    photo, and takes them in when it is told to look.
     Outputs of an earlier run are checked by their hashes; what is missing or altered is drawn again (an altered file is
     moved into the job's folder first). Photos that have appeared among the inputs since, or have changed, are added.
     Raises OptionsError when the folder holds a job for the same inputs with other options or weights (unless the
@@ -122,8 +130,8 @@ def open_order(order: Order, watch: Watcher = silent, beside: Path | None = None
             _sweep(home)
             earlier = _earlier(home, order)
             if earlier is None:
-                return begin(home / order.id, order, None, watch)
-        return resume(earlier, watch)
+                return begin(home / order.id, order, [] if grows else None, watch)
+        return resume(earlier, watch, look=not grows)
     except CartoonError:
         _tidy(home.parent)
         raise
@@ -146,8 +154,11 @@ def begin(folder: Path, order: Order, items: Sequence[Item] | None = None, watch
         raise
 
 
-def resume(folder: Path, watch: Watcher = silent) -> OpenJob:
-    """Open the job of a folder: its state replayed, its outputs checked, temporary files gone, new inputs added."""
+def resume(folder: Path, watch: Watcher = silent, look: bool = True) -> OpenJob:
+    """Open the job of a folder: its state replayed, its outputs checked, temporary files gone, new inputs added.
+
+    look: also for photos that have appeared among the inputs, or changed.
+    """
     order = manifest.read_order(folder)
     lock = _lock(folder / LOCK, order.out)
     try:
@@ -158,7 +169,7 @@ def resume(folder: Path, watch: Watcher = silent) -> OpenJob:
             lost = unsound(job.state.settled, watch)
             _set_aside(job, lost)
             _forget(job, lost, "missing or altered")
-            if order.inputs:
+            if order.inputs and look:
                 _look_again(job, watch)
             return job
     except BaseException:
@@ -228,7 +239,7 @@ def _taken(folder: Path) -> frozenset[str]:
     return frozenset(taken)
 
 
-def _look_again(job: OpenJob, watch: Watcher) -> None:
+def _look_again(job: OpenJob, watch: Watcher, ready: Callable[[Path], bool] = lambda path: True) -> None:
     """Add photos that have appeared among the inputs, take note of those that have changed, unpack zips again."""
     zipped, order = job.folder / INPUTS, job.order
     needed = [entry.item.source for entry in job.entries if entry.number not in job.state.settled]
@@ -246,11 +257,11 @@ def _look_again(job: OpenJob, watch: Watcher) -> None:
         return
     job.ignored = found.ignored
     known = {entry.item.source for entry in job.entries}
-    fresh = [item for item in found.items if item.source not in known and not item.refused]
-    altered = [entry for entry in job.entries if stale(entry)]
-    looked = list(scanned([*altered, *_placed(order, fresh, job.entries, _taken(job.folder))], watch))
-    if not looked:
+    fresh = [item for item in found.items if item.source not in known and not item.refused and ready(item.source)]
+    altered = [entry for entry in job.entries if stale(entry) and ready(entry.item.source)]
+    if not (fresh or altered):
         return
+    looked = list(scanned([*altered, *_placed(order, fresh, job.entries, _taken(job.folder))], watch))
     manifest.append(job.folder, looked)
     changed = [entry.number for entry in looked[: len(altered)] if entry.sha256 != job.entries[entry.number].sha256]
     for entry in looked[: len(altered)]:

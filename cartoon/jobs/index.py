@@ -1,0 +1,90 @@
+"""Where a person's jobs lie: a list of output folders, kept beside the server's own jobs."""
+
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from filelock import FileLock, Timeout
+
+from cartoon.errors import CartoonError
+from cartoon.jobs import manifest
+from cartoon.jobs.folder import LOCK, jobs_in
+from cartoon.jobs.job import Counts, Order, State
+from cartoon.jobs.journal import replay
+
+NOTES: Final = "outputs.jsonl"
+SERVED: Final = "jobs"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A job as found on disk."""
+
+    folder: Path
+    order: Order
+    state: State
+    counts: Counts
+
+
+def note(data_dir: Path | None, out: Path) -> None:
+    """Remember an output folder; where that cannot be written, nothing is remembered."""
+    if data_dir is None or out in _noted(data_dir):
+        return
+    with suppress(OSError):
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with (data_dir / NOTES).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(str(out)) + "\n")
+
+
+def seen(data_dir: Path | None, out: Path | None = None) -> Iterator[Seen]:
+    """The jobs of one output folder, or of all that were noted and of the server."""
+    if out is not None:
+        folders = jobs_in(out)
+    elif data_dir is None:
+        folders = []
+    else:
+        folders = [folder for place in _noted(data_dir) for folder in jobs_in(place)]
+        if (data_dir / SERVED).is_dir():
+            folders += sorted(f for f in (data_dir / SERVED).iterdir() if (f / manifest.MANIFEST).is_file())
+    for folder in folders:
+        with suppress(CartoonError, OSError):
+            yield _look(folder)
+
+
+def _look(folder: Path) -> Seen:
+    order, entries = manifest.read_order(folder), manifest.read_entries(folder)
+    now = replay(folder, entries, order)
+    counts = now.counts(len(entries))
+    state: State = "waiting"
+    if not counts.remaining:
+        state = "finished"
+    elif now.control in ("pause", "cancel"):
+        state = "paused" if now.control == "pause" else "cancelled"
+    elif _is_locked(folder):
+        state = "running"
+    return Seen(folder, order, state, counts)
+
+
+def _is_locked(folder: Path) -> bool:
+    lock = FileLock(folder / LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except (Timeout, OSError):
+        return True
+    lock.release()
+    return False
+
+
+def _noted(data_dir: Path) -> list[Path]:
+    try:
+        lines = (data_dir / NOTES).read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):
+        return []
+    places = []
+    for line in lines:
+        with suppress(ValueError):
+            places.append(Path(json.loads(line)))
+    return list(dict.fromkeys(places))
