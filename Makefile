@@ -9,7 +9,7 @@ PHOTOS ?= $(wildcard $(addprefix $(or $(CARTOON_SHARED),../shared)/data/portrait
 PEOPLE ?= $(firstword $(wildcard $(addsuffix /../people.csv,$(PHOTOS))))
 MINUTES ?= 60
 
-.PHONY: help run demo test fast check lint bench train
+.PHONY: help run demo test fast check lint soak bench train
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -34,6 +34,11 @@ lint: $(VENV)/dev-installed  ## ruff, mypy, lint-imports
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+
+soak: $(VENV)/dev-installed  ## the long runs: 60 kills over 300 photos, ten thousand photos, the cluster (half an hour)
+	$(BIN)/python -m tests.kill --photos 300 --kills 60
+	$(BIN)/python -m tests.soak --count 10000
+	$(BIN)/python -m pytest -m slow tests/test_soak.py tests/test_cluster.py
 
 bench: $(VENV)/app-installed  ## time one photo step by step, at 512, 1024 and 2048 px
 	$(BIN)/python -m benchmarks.latency $(ARGS)

@@ -201,7 +201,7 @@ def _many_photos(styles: tuple[StyleCard, ...]) -> JobFields:
             options = _option_fields(styles)
             start = gr.Button("Start", variant="primary", size="lg")
         with gr.Column(scale=3, min_width=320):
-            job = gr.Textbox(visible=False)
+            job = gr.Textbox(visible=False)  # not a State: the browser still has it when the server was restarted
             progress = gr.HTML(elem_id="toon-run")
             download = gr.HTML(elem_id="toon-zip")
             with gr.Row(visible=False, elem_id="toon-controls") as controls:

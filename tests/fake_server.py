@@ -16,10 +16,15 @@ from tests.fakes import FakeArtist
 
 HELD: Final = "held.png"
 LET_GO: Final = "let-go"
+SLOW: Final = "slow-"
+SLOW_SECONDS: Final = 0.1
 
 
 class HoldingArtist(FakeArtist):
-    """A FakeArtist that draws a photo called HELD only once FOLDER/LET_GO exists; FOLDER/HELD then says it waits."""
+    """A FakeArtist that draws a photo called HELD only once FOLDER/LET_GO exists; FOLDER/HELD then says it waits.
+
+    Photos whose names begin with SLOW take it SLOW_SECONDS.
+    """
 
     def __init__(self, home: Path) -> None:
         super().__init__(home / "styles")
@@ -31,15 +36,17 @@ class HoldingArtist(FakeArtist):
             (self._home / HELD).touch()
             while not (self._home / LET_GO).exists():
                 time.sleep(0.02)
+        if photo.name.startswith(SLOW):
+            time.sleep(SLOW_SECONDS)
         return super().draw(photo, options, urgent=urgent)
 
 
 def main(home: Path) -> None:
-    """Serves on a free port of this machine until the process is ended; uploads of more than 1 MB are refused.
+    """Serves on a free port of this machine until the process is ended; pictures of more than 1 MB are refused.
 
     A user's own styles are those in FOLDER/styles.
     """
-    app = create_app(HoldingArtist(home), Settings(data_dir=home, max_upload_mb=1))
+    app = create_app(HoldingArtist(home), Settings(data_dir=home, max_upload_mb=1, max_job_mb=3))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         print(listener.getsockname()[1], flush=True)
         Server(app).run(sockets=[listener])

@@ -110,7 +110,7 @@ def ten_thousand(work: Path, count: int, folder: Path) -> dict[str, Any]:
     pack_photos(packed, count, folder)
     server = Server(work / "data")
     marks: dict[int, tuple[float, float]] = {}
-    wanted = sorted({min(n, count) for n in (*EARLY, count - 1000, count)})
+    wanted = sorted({min(n, count) for n in (*EARLY, max(1, count - 1000), count)})
     answers: list[float] = []
     over = threading.Event()
     try:
