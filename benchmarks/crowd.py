@@ -6,17 +6,17 @@ asked for at odd moments while the runner draws a folder, against the same on an
 
 import argparse
 import itertools
-import shutil
 import statistics
-import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path, PurePosixPath
+from contextlib import closing
+from pathlib import Path
 
+from benchmarks.batch import job_over
 from benchmarks.machine import machine
 from cartoon.image import MAX_PIXELS
-from cartoon.jobs.job import Item
+from cartoon.jobs.crew import Threads
 from cartoon.jobs.runner import run
 from cartoon.portrait.pipeline import Cartoonizer
 from cartoon.request import draw
@@ -88,23 +88,17 @@ def beside_batch(
     toon: Cartoonizer, paths: list[Path], photos: list[bytes], options: Options, queued: int
 ) -> list[float]:
     """Seconds for each photo asked for while the runner draws others."""
-    items = [
-        Item(path, PurePosixPath(f"{number}.jpg"))
-        for number, path in enumerate(itertools.islice(itertools.cycle(paths), queued))
-    ]
-    out = Path(tempfile.mkdtemp(prefix="cartoon-bench-"))
-    over = threading.Event()
-    batch = threading.Thread(target=lambda: list(run(items, options, out, toon, cancelled=over.is_set)))
-    batch.start()
-    waits = []
-    try:
-        for number, photo in enumerate(photos):
-            time.sleep(0.7 + 0.13 * number)  # at different moments of what the batch is at
-            waits.append(one(toon, photo, options))
-    finally:
-        over.set()
-        batch.join()
-        shutil.rmtree(out)
+    over, waits = threading.Event(), []
+    with job_over(paths, queued, options) as job, closing(Threads(toon)) as crew:
+        batch = threading.Thread(target=lambda: list(run(job, crew, over.is_set)))
+        batch.start()
+        try:
+            for number, photo in enumerate(photos):
+                time.sleep(0.7 + 0.13 * number)  # at different moments of what the batch is at
+                waits.append(one(toon, photo, options))
+        finally:
+            over.set()
+            batch.join()
     return waits
 
 

@@ -5,20 +5,20 @@ beside what the network alone would allow, which is timed before and after on th
 """
 
 import argparse
-import itertools
 import os
-import shutil
 import statistics
-import tempfile
 import threading
 import time
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Final
 
+from benchmarks.batch import job_over
 from benchmarks.machine import machine
 from cartoon.image import read
-from cartoon.jobs.job import Item
+from cartoon.jobs.crew import Threads
+from cartoon.jobs.job import Gate
+from cartoon.jobs.quality import judge
 from cartoon.jobs.runner import run
 from cartoon.portrait.pipeline import Cartoonizer
 from cartoon.portrait.turns import Ticket
@@ -51,6 +51,7 @@ def main() -> None:
     parser.add_argument("--style", default="anime")
     parser.add_argument("--formats", default="jpg,png")
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--gate", action="store_true", help="judge every drawing, as a job does")
     a = parser.parse_args()
     photos = sorted(path for path in a.portraits.iterdir() if path.suffix.lower() in SUFFIXES)
     if not photos:
@@ -58,17 +59,14 @@ def main() -> None:
     size: Size = "original" if a.size == "original" else int(a.size)
     options = Options(a.style, size=size, format="jpg")
     toon = Cartoonizer.load(a.device)
-    items = [
-        Item(path, PurePosixPath(f"{number:05d}{path.suffix}"))
-        for number, path in enumerate(itertools.islice(itertools.cycle(photos), a.count))
-    ]
-    draw(toon, items[:4], options)
+    gate: Gate = "flag" if a.gate else "off"
+    draw(toon, photos, 4, options, gate)
     before = network_seconds(toon, photos, options)
     rows = []
     for name in a.formats.split(","):
         written: Format = name
         tally = toon.batcher.tally
-        measured = draw(toon, items, replace(options, format=written))
+        measured = draw(toon, photos, a.count, replace(options, format=written), gate)
         now = toon.batcher.tally
         per_pass = (now.canvases - tally.canvases) / max(1, now.passes - tally.passes)
         rows.append((name, measured, per_pass))
@@ -87,31 +85,33 @@ def main() -> None:
         print(f"{failed} photos failed.")
 
 
-def draw(toon: Cartoonizer, items: list[Item], options: Options) -> Measured:
-    """Draw all into a folder that is removed again."""
-    out = Path(tempfile.mkdtemp(prefix="cartoon-bench-"))
+def draw(toon: Cartoonizer, photos: list[Path], count: int, options: Options, gate: Gate) -> Measured:
+    """Run a job over so many photos."""
     peaks = [0.0, 0.0]
     failed = done = 0
     over = threading.Event()
 
     def watch() -> None:
         while not over.wait(0.02):
-            late = done >= min(SETTLED, len(items) // 2)
+            late = done >= min(SETTLED, count // 2)
             peaks[late] = max(peaks[late], resident_mb())
 
     watcher = threading.Thread(target=watch)
-    watcher.start()
-    began, cpu = time.perf_counter(), time.process_time()
-    try:
-        for attempt in run(items, options, out, toon):
-            done += 1
-            failed += attempt.error is not None
-    finally:
-        seconds, used = time.perf_counter() - began, time.process_time() - cpu
-        over.set()
-        watcher.join()
-        shutil.rmtree(out)
-    return Measured(len(items) / seconds, used / seconds / (os.cpu_count() or 1), peaks[0], peaks[1], failed)
+    with job_over(photos, count, options) as job:
+        job.order = replace(job.order, gate=gate)
+        crew = Threads(toon, judge)
+        watcher.start()
+        began, cpu = time.perf_counter(), time.process_time()
+        try:
+            for attempt in run(job, crew):
+                done += 1
+                failed += attempt.error is not None
+        finally:
+            seconds, used = time.perf_counter() - began, time.process_time() - cpu
+            over.set()
+            watcher.join()
+            crew.close()
+    return Measured(count / seconds, used / seconds / (os.cpu_count() or 1), peaks[0], peaks[1], failed)
 
 
 def network_seconds(toon: Cartoonizer, photos: list[Path], options: Options) -> float:

@@ -69,8 +69,7 @@ class JobActions:
 
     def toggle(self, request: gr.Request, id: str) -> Shown:
         """Pauses the job, or resumes it."""
-        halted = self._desk.glance(id).state in ("paused", "cancelled")
-        return self._said(self._desk.resume if halted else self._desk.pause, id, request)
+        return self._said(self._toggle, id, request)
 
     def cancel(self, request: gr.Request, id: str) -> Shown:
         """Ends the job; what is done stays."""
@@ -88,6 +87,10 @@ class JobActions:
     @property
     def _desk(self) -> Desk:
         return self.reception.desk
+
+    def _toggle(self, id: str) -> None:
+        halted = self._desk.glance(id).state in ("paused", "cancelled")
+        (self._desk.resume if halted else self._desk.pause)(id)
 
     def _said(self, say: Callable[[str], None], id: str, request: gr.Request) -> Shown:
         with sentences("Not done"):

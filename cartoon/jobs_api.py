@@ -193,6 +193,7 @@ def as_told(glance: Glance, request: Request) -> dict[str, Any]:
         "id": glance.id,
         "title": order.title,
         "state": glance.state,
+        "busy": glance.busy,
         "reason": without_paths(glance.reason),
         "counts": {**asdict(counts), "remaining": counts.remaining},
         "rate": None if glance.rate is None else round(glance.rate, 3),

@@ -71,7 +71,7 @@ def machine_line(device: str, precision: str, running: int, left: int) -> str:
 
 def zip_name(glance: Glance) -> str:
     """What a person finds in the downloads folder."""
-    stem = re.sub(r'[\\/:*?"<>|]', "_", glance.order.title.rpartition(".")[0] or glance.order.title).strip(". ")
+    stem = re.sub(r'[\\/:*?"<>|]', "_", re.sub(r"\.\w{1,5}$", "", glance.order.title)).strip(". ")
     return f"{stem or 'cartoons'}-{glance.order.options.style}.zip"
 
 

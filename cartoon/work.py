@@ -113,7 +113,7 @@ def crew_for(request: Request, settings: Settings, load: Load | None) -> Crew:
     if request.cluster:
         from cartoon.jobs.cluster import OnRay
 
-        return OnRay(request.cluster, settings, load or load_cartoonizer)
+        return OnRay(request.cluster, settings, load or load_cartoonizer, None if load else judge)
     return Threads(load(settings)) if load else Worker(load_cartoonizer, settings, judge)
 
 

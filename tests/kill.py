@@ -63,7 +63,8 @@ def kill_and_resume(work: Path, photos: int, kills: int, seed: int = 1) -> dict[
         before = len(lines(out))
         if before >= photos:
             break
-        limit = before + chance.randint(1, 9)
+        most = min(9, max(1, 2 * (photos - before) // (kills - killed) - 1))  # so that photos are left for all kills
+        limit = before + chance.randint(1, most)
         process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + PATIENCE
         while len(lines(out)) < limit and process.poll() is None:

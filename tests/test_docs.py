@@ -62,7 +62,7 @@ def test_every_make_target_for_people_is_described_and_can_be_planned() -> None:
 
 
 def test_commands_in_documents_use_flags_that_exist() -> None:
-    known = {name: flags_of(name) for name in ("run", "styles", "serve")}
+    known = {name: flags_of(name) for name in ("run", "watch", "jobs", "styles", "serve")}
     for document, words in commands("python -m cartoon"):
         named = next((word for word in words if not word.startswith("-")), "")
         assert named in {"", *known}, f"{document}: {' '.join(words)}"

@@ -11,11 +11,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
-from cartoon import __version__
 from cartoon.errors import CartoonError, ResourceError, WorkerLostError
-from cartoon.jobs.draw import Artist, Result, Task
+from cartoon.jobs.draw import Artist, Judge, Result, Task
 from cartoon.jobs.nodes import Site, connected, sites
-from cartoon.jobs.resident import Resident
+from cartoon.jobs.resident import Recipe, Resident
 from cartoon.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -64,8 +63,10 @@ class OnRay:
 
     shares_process = False
 
-    def __init__(self, address: str, settings: Settings, load: Callable[[Settings], Artist]) -> None:
-        self._settings, self._load = settings, load
+    def __init__(
+        self, address: str, settings: Settings, load: Callable[[Settings], Artist], judge: Judge | None = None
+    ) -> None:
+        self._settings, self._recipe = settings, Recipe(load, judge)
         self._seats: list[_Seat] = []
         self._waiting: deque[_Errand] = deque()
         self._strikes: dict[Site, int] = {}
@@ -159,7 +160,7 @@ class OnRay:
         seat = _Seat(site, kind.remote())
         self._seats.append(seat)
         settings = self._settings.model_copy(update={"device": "cuda" if site.gpu else "cpu"})
-        opening = seat.actor.open.remote(self._load, settings, 0 if site.gpu else site.cores, __version__)
+        opening = seat.actor.open.remote(self._recipe, settings, 0 if site.gpu else site.cores)
         opening.future().add_done_callback(lambda done: self._events.put(partial(self._opened, seat, done)))
 
     def _opened(self, seat: _Seat, done: "Future[int | CartoonError]") -> None:

@@ -58,11 +58,11 @@ def find(inputs: Sequence[Path], unpack_to: Path | None = None, out: Path | None
         else:
             found = Found((Item(given, PurePosixPath(given.name)),))
         if not found.items:
-            log.warning("%s: no pictures in it (%d other files ignored).", given, found.ignored)
+            log.warning("%s: no pictures in it (%d other files ignored).", remote.shown(given), found.ignored)
         items.extend(found.items)
         ignored += found.ignored
     if not items:
-        where = ", ".join(str(given) for given in inputs[:3]) + (", ..." if len(inputs) > 3 else "")
+        where = ", ".join(remote.shown(given) for given in inputs[:3]) + (", ..." if len(inputs) > 3 else "")
         raise InputError(
             f"{where}: no pictures found ({ignored} other files ignored); "
             f"files ending in {', '.join(sorted(SUFFIXES))} are picked up."
@@ -146,7 +146,8 @@ def _entered(folder: Path, names: list[str], leave_out: str | None) -> Iterator[
 def _under_url(root: Path, out: Path | None) -> Found:
     if root == out:
         raise OptionsError(f"{remote.shown(root)} is both input and output: give another folder to -o.")
-    places = [place for place in remote.listed(root) if out is None or not (root / place).is_relative_to(out)]
+    inner = out if out and out.is_relative_to(root) else None
+    places = [place for place in remote.listed(root) if inner is None or not (root / place).is_relative_to(inner)]
     if places == [PurePosixPath()]:
         return Found((Item(root, PurePosixPath(root.name)),))
     kinds = [kind_of(place) for place in places]

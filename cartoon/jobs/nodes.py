@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ AUTO: Final = "auto"
 """The address of a cluster on this machine, started where there is none."""
 STORE_BYTES: Final = 100 << 20
 """Of Ray's object store: only tasks and results pass through it, pictures go from the files to the artists."""
+REACH_SECONDS: Final = 10.0
 _ROOT: Final = Path(__file__).resolve().parents[2]
 
 
@@ -57,7 +59,10 @@ def connected(address: str) -> Connection:
         raise OptionsError("--cluster needs Ray: pip install -r requirements-cluster.txt") from problem
     if ray.is_initialized():
         return Connection(ray, ours=False)
+    _check_reachable(address)
     logging.getLogger("ray").setLevel(logging.ERROR)  # what matters of its chatter is said here in a line
+    # It would still print that workers died, to stdout, where JSON lines go; there is no public switch (2.60.0).
+    setattr(ray._private.worker, "_worker_logs_enabled", False)  # noqa: B010 - mypy knows no such name
     how: dict[str, Any] = {
         "log_to_driver": False,  # workers' lines would stand between ours on stdout
         "configure_logging": False,
@@ -97,6 +102,19 @@ def sites(nodes: Sequence[dict[str, Any]], device: str, cores: int) -> list[Site
             count, share = max(here // cores, min(here, 1)), min(here, cores)
         found.extend(Site(node["NodeID"], index, gpus, share) for index in range(count))
     return found
+
+
+def _check_reachable(address: str) -> None:
+    """Ray itself would try for a quarter of an hour."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if address == AUTO:
+        return
+    if not (host and port.isdecimal()):
+        raise OptionsError(f"--cluster {address}: give auto, host:port (often 6379) or ray://host:port (often 10001).")
+    try:
+        socket.create_connection((host, int(port)), timeout=REACH_SECONDS).close()
+    except (OSError, OverflowError) as problem:
+        raise OptionsError(f"--cluster {address}: no Ray cluster answers there; check `ray status`.") from problem
 
 
 def _has(node: dict[str, Any], resource: str) -> int:

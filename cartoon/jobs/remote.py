@@ -51,7 +51,9 @@ def located(given: Path) -> Path:
 
 def shown(path: Path) -> str:
     """The path or URL as a person would type it."""
-    return _URL.sub(r"\1://", str(path), count=1)
+    text = str(path)
+    found = _URL.match(text)
+    return f"{found[1]}://{text[found.end() :]}" if found else text
 
 
 def check(path: Path) -> None:

@@ -4,13 +4,26 @@ import asyncio
 import logging
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from cartoon import __version__
 from cartoon.errors import CartoonError, ResourceError
 from cartoon.jobs.crew import Threads
-from cartoon.jobs.draw import Artist, Result, Task
+from cartoon.jobs.draw import Artist, Judge, Result, Task
 from cartoon.logs import hush
 from cartoon.settings import Settings
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How an artist is made, wherever that is; sent by reference, so what it names can be imported on every node.
+
+    judge: the quality gate. version: of the program that asks.
+    """
+
+    load: Callable[[Settings], Artist]
+    judge: Judge | None = None
+    version: str = __version__
 
 
 class Resident:
@@ -21,19 +34,19 @@ class Resident:
         hush()
         logging.getLogger("cartoon").setLevel(logging.INFO)  # into the files of Ray's session
 
-    async def open(
-        self, load: Callable[[Settings], Artist], settings: Settings, cores: int, version: str
-    ) -> int | CartoonError:
-        """Load the artist: how many photos keep it busy, or why it cannot draw."""
-        if version != __version__:
-            return ResourceError(f"A node has version {__version__} of Cartoon, not {version}: install the same there.")
+    async def open(self, recipe: Recipe, settings: Settings, cores: int) -> int | CartoonError:
+        """Load the artist: how many photos keep it busy, or why it cannot draw. cores: of a CPU's artist, else 0."""
+        if recipe.version != __version__:
+            return ResourceError(
+                f"A node has version {__version__} of Cartoon, not {recipe.version}: install the same there."
+            )
         try:
-            artist = load(settings)
+            artist = recipe.load(settings)
         except CartoonError as error:
             return error
         if cores:
             _keep_to(cores)
-        self._crew = Threads(artist)
+        self._crew = Threads(artist, recipe.judge)
         return self._crew.places
 
     async def draw(self, task: Task) -> Result:
