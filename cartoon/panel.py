@@ -60,7 +60,7 @@ def zip_link(glance: Glance) -> str:
 def history(glances: Sequence[Glance], shown: str) -> str:
     """A table of jobs, each with a link that opens it; shown: the one that is open."""
     if not glances:
-        return '<p class="toon-quiet">Nothing yet. What you start here is listed for a week after it is done.</p>'
+        return '<p class="toon-quiet">Nothing yet. What you start here is listed for some days after it is done.</p>'
     rows = "".join(_job_row(glance, glance.id == shown) for glance in glances)
     head = "<thead><tr><th>Started</th><th>Photos</th><th>State</th><th></th></tr></thead>"
     return f'<table class="toon-table toon-jobs">{head}<tbody>{rows}</tbody></table>'

@@ -2,7 +2,6 @@
 
 import html
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,34 +10,22 @@ from fastapi import FastAPI
 from gradio.routes import App as GradioApp
 from starlette.routing import Mount
 
-from cartoon.actions import PLAIN_COLOUR, Actions
+from cartoon.actions import Actions
 from cartoon.intake import Reception
-from cartoon.job_actions import TICK_SECONDS, VIEW, JobActions
-from cartoon.settings import EXAGGERATION_RANGE, QUALITY_RANGE, STRENGTH_RANGE, Options
+from cartoon.job_actions import JobActions
+from cartoon.job_tab import job_tab, wire_jobs
+from cartoon.option_fields import OptionFields, option_fields
+from cartoon.settings import Options
 from cartoon.styles.registry import PAINTED, StyleCard
 
-SIZES: Final = (512, 768, 1024, 1536, 2048)
-"""Long sides offered, px; the doors without a page take any from 64 to 4096."""
 BATCHES_AT_ONCE: Final = 4
 """Callers of /cartoonize_batch whose jobs draw in turns; a caller holds a thread until its job is done."""
 SWEEP_SECONDS: Final = (3600, 6 * 3600)
 """How often uploads are swept, and how old they may get."""
 EXAMPLES: Final = Path(__file__).parent.parent / "assets" / "examples"
 CSS_FILE: Final = Path(__file__).parent / "ui.css"
-BACKGROUNDS: Final = (
-    ("Drawn", "drawn"),
-    ("Photo", "photo"),
-    ("Transparent", "transparent"),
-    ("Plain colour", PLAIN_COLOUR),
-)
 FONTS: Final = ("Inter", "Segoe UI", "Roboto", "Helvetica Neue", "Noto Sans", "DejaVu Sans", "sans-serif")
 """Fonts that machines have: a web font would be fetched from another host."""
-REMEMBER: Final = """(job) => {
-    const here = new URL(window.location);
-    here.searchParams.set("job", job);
-    if (job) window.history.replaceState(null, "", here);
-}"""
-"""The browser's address names the job from then on: a refresh, or a friend, opens it again."""
 MONO_FONTS: Final = ("Cascadia Mono", "Consolas", "Menlo", "DejaVu Sans Mono", "monospace")
 
 
@@ -51,47 +38,6 @@ class LocalBlocks(gr.Blocks):
             sentence = "Upload the photo itself: this server fetches nothing from addresses."
             raise gr.Error(sentence, title="Not drawn", print_exception=False)
         return await super().preprocess_data(block_fn, inputs, *args, **kwargs)
-
-
-@dataclass(frozen=True, eq=False)
-class OptionFields:
-    """The fields that both tabs have, in the actions' order."""
-
-    style: gr.Radio
-    strength: gr.Slider
-    exaggeration: gr.Slider
-    size: gr.Dropdown
-    background: gr.Radio
-    colour: gr.ColorPicker
-    format: gr.Radio
-    quality: gr.Slider
-
-    @property
-    def all(self) -> list[Any]:
-        """The fields as a list of inputs."""
-        return list(vars(self).values())
-
-
-@dataclass(frozen=True, eq=False)
-class JobFields:
-    """The parts of the tab of many photos, VIEW's under their names there."""
-
-    photos: gr.File
-    options: OptionFields
-    start: gr.Button
-    again: gr.Button
-    job: gr.Textbox
-    seen: gr.State
-    timer: gr.Timer
-    progress: gr.HTML
-    controls: gr.Row
-    pause: gr.Button
-    cancel: gr.Button
-    retry: gr.Button
-    download: gr.HTML
-    failures: gr.HTML
-    gallery: gr.HTML
-    history: gr.HTML
 
 
 def build(reception: Reception, results: Path) -> gr.Blocks:
@@ -108,10 +54,10 @@ def build(reception: Reception, results: Path) -> gr.Blocks:
             with gr.Tab("One photo", id="one"):
                 one = _one_photo(does)
             with gr.Tab("Many photos", id="many"):
-                many = _many_photos(artist.styles)
+                many = job_tab(artist.styles)
         machine = gr.HTML(elem_id="toon-machine")
         _endpoints(does)
-        _wire_jobs(page, JobActions(reception), tabs, many, machine)
+        wire_jobs(page, JobActions(reception), tabs, many, machine)
         # A style file that was added while the server runs is on offer from the next visit on.
         page.load(
             lambda: _styles_now(artist.styles),
@@ -130,30 +76,6 @@ def _styles_now(styles: tuple[StyleCard, ...]) -> tuple[gr.Radio, gr.Radio]:
     return gr.Radio(choices=choices), gr.Radio(choices=choices)
 
 
-def _option_fields(styles: tuple[StyleCard, ...]) -> OptionFields:
-    given = Options()
-    chosen = given.style if given.style in {card.id for card in styles} else styles[0].id
-    style = gr.Radio([(card.title, card.id) for card in styles], value=chosen, label="Style")
-    strength = gr.Slider(*STRENGTH_RANGE, value=given.strength, step=0.05, label="Strength")
-    exaggeration = gr.Slider(*EXAGGERATION_RANGE, value=given.exaggeration, step=0.05, label="Exaggeration")
-    background = gr.Radio(list(BACKGROUNDS), value=given.background, label="Background")
-    colour = gr.ColorPicker("#7cc6fe", label="Background colour", visible=False)
-    with gr.Accordion("Size and file", open=False):
-        sizes = [*((f"{side} px", side) for side in SIZES), ("Original", "original")]
-        size = gr.Dropdown(sizes, value=given.size, label="Size (long side)")
-        format = gr.Radio([("PNG", "png"), ("JPEG", "jpg"), ("WebP", "webp")], value=given.format, label="Format")
-        quality = gr.Slider(*QUALITY_RANGE, value=given.quality, step=1, label="Quality (JPEG and WebP)")
-    background.change(
-        lambda choice: gr.ColorPicker(visible=choice == PLAIN_COLOUR),
-        background,
-        colour,
-        queue=False,
-        show_progress="hidden",
-        api_visibility="private",
-    )
-    return OptionFields(style, strength, exaggeration, size, background, colour, format, quality)
-
-
 def _one_photo(does: Actions) -> OptionFields:
     with gr.Row():
         with gr.Column(scale=2, min_width=320):
@@ -165,7 +87,7 @@ def _one_photo(does: Actions) -> OptionFields:
                 height=320,
                 elem_id="toon-photo",
             )
-            options = _option_fields(does.reception.artist.styles)
+            options = option_fields(does.reception.artist.styles)
             go = gr.Button("Cartoonize", variant="primary", size="lg")
         with gr.Column(scale=3, min_width=320):
             slider = gr.ImageSlider(
@@ -192,53 +114,6 @@ def _one_photo(does: Actions) -> OptionFields:
         api_visibility="private",
     )
     return options
-
-
-def _many_photos(styles: tuple[StyleCard, ...]) -> JobFields:
-    with gr.Row():
-        with gr.Column(scale=2, min_width=320):
-            photos = gr.File(file_count="multiple", label="Photos, or a zip of them", height=220, elem_id="toon-photos")
-            options = _option_fields(styles)
-            start = gr.Button("Start", variant="primary", size="lg")
-        with gr.Column(scale=3, min_width=320):
-            job = gr.Textbox(visible=False)  # not a State: the browser still has it when the server was restarted
-            progress = gr.HTML(elem_id="toon-run")
-            download = gr.HTML(elem_id="toon-zip")
-            with gr.Row(visible=False, elem_id="toon-controls") as controls:
-                pause, cancel = (
-                    gr.Button("Pause", size="sm", min_width=90),
-                    gr.Button("Cancel", size="sm", min_width=90),
-                )
-                retry = gr.Button("Retry failed", size="sm", min_width=90)
-                again = gr.Button("Use these options again", size="sm", min_width=160)
-            failures, gallery = gr.HTML(elem_id="toon-failed"), gr.HTML(elem_id="toon-gallery")
-            with gr.Accordion("Your jobs", open=True):
-                history = gr.HTML(elem_id="toon-jobs")
-    seen, timer = gr.State(""), gr.Timer(TICK_SECONDS, active=False)
-    parts = (job, seen, timer, progress, controls, pause, cancel, retry, download, failures, gallery, history)
-    return JobFields(photos, options, start, again, *parts)
-
-
-def _wire_jobs(page: gr.Blocks, does: JobActions, tabs: gr.Tabs, many: JobFields, machine: gr.HTML) -> None:
-    parts = {**vars(many), "machine": machine}
-    view = [parts[name] for name in VIEW]
-    quick: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-    started = many.start.click(
-        does.start,
-        [many.photos, *many.options.all],
-        view,
-        preprocess=False,
-        concurrency_id="batch",
-        concurrency_limit=BATCHES_AT_ONCE,
-        show_progress_on=many.progress,
-        api_visibility="private",
-    )
-    started.success(None, many.job, None, js=REMEMBER, **quick)
-    page.load(does.arrive, None, [tabs, *view], **quick)
-    many.timer.tick(does.tick, [many.job, many.seen], view, **quick)
-    for button, act in ((many.pause, does.toggle), (many.cancel, does.cancel), (many.retry, does.retry)):
-        button.click(act, many.job, view, **quick)
-    many.again.click(does.options_of, many.job, many.options.all, **quick)
 
 
 def _endpoints(does: Actions) -> None:

@@ -197,3 +197,16 @@ def test_old_jobs_are_swept_when_they_are_over(root: Path, tmp_path: Path) -> No
     with pytest.raises(MissingError):
         desk.glance(id)
     desk.close()
+
+
+def test_a_job_that_cannot_be_read_hides_no_other(root: Path, tmp_path: Path) -> None:
+    desk = Desk(root, FakeArtist(), model_of, PIXELS)
+    id = desk.create(send(tmp_path / "in", "a.png"), Ask(SMALL, "ann"))
+    strange = root / ("f" * 32)
+    strange.mkdir()
+    (strange / "manifest.json").write_text("{}")
+    assert [glance.id for glance in desk.jobs("ann")] == [id]
+    assert at_rest(desk, id) == "finished"
+    desk.sweep(-1)
+    assert desk.jobs("ann") == []
+    desk.close()

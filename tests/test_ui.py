@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import threading
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,9 +17,12 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
-from cartoon.actions import PAGE_FIELDS, PLAIN_COLOUR, Actions, cancel, finish, forget
-from cartoon.batch import Run
+from cartoon.actions import PAGE_FIELDS, PLAIN_COLOUR, Actions
 from cartoon.image import encode
+from cartoon.intake import Reception, model_of
+from cartoon.job_actions import GONE, VIEW, JobActions
+from cartoon.jobs.desk import Desk
+from cartoon.owner import COOKIE
 from cartoon.settings import Settings
 from tests.fakes import FakeArtist, TroubledArtist
 from tests.small_style import write_style
@@ -126,7 +130,7 @@ def test_a_style_added_while_the_server_runs_is_offered_and_drawn_by_name_and_ne
     (visit,) = [
         event["id"]
         for event in httpx.get(f"{served.url}config").json()["dependencies"]
-        if ("load" in {trigger for _, trigger in event["targets"]})
+        if ("load" in {trigger for _, trigger in event["targets"]}) and len(event["outputs"]) == 2
     ]
     shown = httpx.post(f"{served.url}gradio_api/run/predict", json={"fn_index": visit, "data": []}).json()["data"]
     assert [radio["choices"][-1] for radio in shown] == [["Wool & felt", "wool"]] * 2  # both tabs'
@@ -143,24 +147,33 @@ def test_a_file_that_is_no_picture_is_named(client: Client, text: Path) -> None:
         client.predict(image=handle_file(text), api_name="/cartoonize")
 
 
-def test_a_batch_comes_back_as_zip_pictures_and_report(client: Client, photo: Path, text: Path) -> None:
+def test_a_batch_comes_back_as_zip_pictures_and_report(client: Client, served: Served, photo: Path, text: Path) -> None:
     archive, pictures, report = client.predict(
         files=[handle_file(photo), handle_file(text)], size=64, format="jpg", api_name="/cartoonize_batch"
     )
     assert report["drawn"] == [photo.name]
     assert [(row["name"], row["error"]) for row in report["failed"]] == [("notes.jpg", "unsupported")]
-    assert report["stage"] == "done"
+    assert (report["stage"], report["done"], report["total"]) == ("done", 2, 2)
+    assert httpx.get(f"{served.url}api/v1/jobs/{report['job']}").json()["counts"]["done"] == 1
     assert len(pictures) == 1
     with zipfile.ZipFile(archive) as packed:
         assert packed.namelist() == ["Zoë (1).jpg"]
 
 
+def test_a_batch_tells_how_far_it_is(client: Client, tmp_path: Path) -> None:
+    photos = [handle_file(tmp_path / f"slow-{n}.png") for n in range(8) if _paint(tmp_path / f"slow-{n}.png", n)]
+    call = client.submit(files=photos, size=64, api_name="/cartoonize_batch")
+    call.result()
+    stages = [report["stage"] for _, _, report in call.outputs()]
+    assert stages[-1] == "done"
+    assert stages.count("drawing") > 1
+
+
 def test_two_callers_results_lie_apart(client: Client, served: Served, photo: Path) -> None:
-    results = served.home / "page" / "results"
-    before = set(results.iterdir())
+    before = set((served.home / "page").glob("*/results/*"))
     for _ in range(2):
         client.predict(image=handle_file(photo), size=64, api_name="/cartoonize")
-    new = set(results.iterdir()) - before
+    new = set((served.home / "page").glob("*/results/*")) - before
     assert len(new) == 2
     assert all(len(folder.name) == 32 for folder in new)
 
@@ -182,9 +195,14 @@ def test_files_outside_the_cache_stay_private(client: Client, served: Served, tm
         client.predict(image=local, api_name="/cartoonize")
 
 
-def test_a_too_large_upload_is_refused(served: Served) -> None:
-    answer = httpx.post(f"{served.url}gradio_api/upload", files={"files": ("big.png", bytes(2**20 + 1))})
+def test_a_too_large_upload_is_refused(client: Client, served: Served, tmp_path: Path) -> None:
+    answer = httpx.post(f"{served.url}gradio_api/upload", files={"files": ("big.zip", bytes(3 * 2**20 + 1))})
     assert answer.status_code == 413
+    big = tmp_path / "big.png"
+    big.write_bytes(bytes(2**20 + 1))
+    for asked in ({"image": handle_file(big)}, {"files": [handle_file(big)]}):
+        with pytest.raises(AppError, match=r"big\.png is larger than 1 MB"):
+            client.predict(**asked, api_name="/cartoonize" if "image" in asked else "/cartoonize_batch")
 
 
 def test_the_page_and_rest_share_a_port_and_name_no_other_host(served: Served) -> None:
@@ -200,6 +218,13 @@ def test_the_page_and_rest_share_a_port_and_name_no_other_host(served: Served) -
         assert "swagger" not in httpx.get(served.url + page_of_another_host).text.lower()
 
 
+def test_a_visitor_of_the_page_gets_a_cookie_once(served: Served) -> None:
+    with httpx.Client(base_url=served.url) as visitor:
+        assert visitor.get("/").headers["set-cookie"].startswith(f"{COOKIE}=")
+        assert "set-cookie" not in visitor.get("/").headers
+        assert "set-cookie" not in visitor.get("/healthz").headers
+
+
 def test_only_the_two_endpoints_are_public(client: Client) -> None:
     public = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
     assert set(public) == {"/cartoonize", "/cartoonize_batch"}
@@ -213,9 +238,48 @@ FIELDS = {"style": "anime", "strength": 0.7, "exaggeration": 0.5, "size": 64, "b
 FIELDS |= {"colour": "#112233", "format": "png", "quality": 95}
 
 
+@dataclass(frozen=True)
+class Asker:
+    """What an action reads of a gr.Request."""
+
+    cookies: dict[str, str]
+    query_params: dict[str, str]
+
+
+ANN = Asker({COOKIE: "a" * 32}, {})
+BOB = Asker({COOKIE: "b" * 32}, {})
+
+
 @pytest.fixture
-def actions(tmp_path: Path) -> Actions:
-    return Actions(FakeArtist(), Settings(), tmp_path / "results")
+def reception(tmp_path: Path) -> Iterator[Reception]:
+    artist = FakeArtist()
+    desk = Desk(tmp_path / "jobs", artist, model_of(artist), 10**6)
+    yield Reception(desk, artist, Settings(max_upload_mb=1), tmp_path / "incoming")
+    desk.close()
+
+
+@pytest.fixture
+def actions(reception: Reception, tmp_path: Path) -> Actions:
+    return Actions(reception, tmp_path / "results")
+
+
+@pytest.fixture
+def jobs(reception: Reception) -> JobActions:
+    return JobActions(reception)
+
+
+def part(shown: list[Any], name: str) -> Any:
+    return shown[VIEW.index(name)]
+
+
+def finished(jobs: JobActions, id: str) -> None:
+    while (glance := jobs.reception.desk.wait(id, -1, 0.1)).busy or glance.state != "finished":
+        assert glance.state in ("waiting", "running", "finished")
+
+
+def _paint(path: Path, shade: int) -> Path:
+    path.write_bytes(encode(np.full((30, 40, 3), 20 + shade, np.uint8), None, "png"))
+    return path
 
 
 def upload(path: Path) -> dict[str, Any]:
@@ -234,46 +298,91 @@ def test_the_before_and_after_have_one_size(actions: Actions, photo: Path) -> No
 
 
 @pytest.mark.parametrize("picked", ["#0c2d06", "rgba(12.2, 45, 6, 1)"])
-def test_a_plain_colour_of_the_picker_becomes_a_background(tmp_path: Path, photo: Path, picked: str) -> None:
-    asked: list[str] = []
-
-    class Listening(FakeArtist):
-        def draw(self, photo: Any, options: Any) -> Any:
-            asked.append(options.background)
-            return super().draw(photo, options)
-
-    Actions(Listening(), Settings(), tmp_path / "results").draw_one(
-        upload(photo), *values(background=PLAIN_COLOUR, colour=picked)
-    )
-    assert asked == ["#0c2d06"]
+def test_a_plain_colour_of_the_picker_becomes_a_background(jobs: JobActions, photo: Path, picked: str) -> None:
+    id = part(jobs.start(ANN, [upload(photo)], *values(background=PLAIN_COLOUR, colour=picked)), "job")
+    assert jobs.reception.desk.glance(id).order.options.background == "#0c2d06"
 
 
-def test_cancel_stops_the_run_after_the_photo_it_is_at(tmp_path: Path, photo: Path) -> None:
-    run = Run.begin(tmp_path / "results")
-    artist = TroubledArtist(lambda name: cancel(run) and None)
-    shown = list(Actions(artist, Settings(), tmp_path).draw_batch(run, [upload(photo)] * 3, *values()))
-    progress, gallery, failures, download = shown[-1]
-    assert "Cancelled: 1 drawn" in progress
-    assert (len(gallery), failures) == (1, "")
-    assert download.interactive
-    start, stop = finish()
-    assert start.interactive
-    assert not stop.interactive
+def test_photos_of_the_page_become_a_job_and_stay_where_they_are(jobs: JobActions, photo: Path, text: Path) -> None:
+    shown = jobs.start(ANN, [upload(photo), upload(text)], *values())
+    id = part(shown, "job")
+    assert id in part(shown, "history") or "open" in part(shown, "history")
+    finished(jobs, id)
+    shown = jobs.tick(ANN, id, part(shown, "seen"))
+    assert "Done: 1 drawn, 1 could not be" in part(shown, "progress")
+    assert f"api/v1/jobs/{id}/thumbs/0?v=" in part(shown, "gallery")
+    assert "notes.jpg is not a picture" in part(shown, "failures")
+    assert "Download zip (1 picture)" in part(shown, "download")
+    assert part(shown, "timer").active is False
+    assert part(shown, "retry").interactive
+    assert not part(shown, "pause").interactive
+    assert photo.exists()
+    assert photo.stat().st_nlink == 2  # no second copy on the disk
+    assert {type(one) for one in jobs.tick(ANN, id, part(shown, "seen"))} == {dict}  # nothing new: all is skipped
 
 
-def test_a_page_that_goes_away_stops_its_run(actions: Actions, photo: Path) -> None:
-    run, *_ = actions.begin(None)
-    shown = actions.draw_batch(run, [upload(photo)] * 3, *values())
-    next(shown)
-    shown.close()
-    assert run.stop.is_set()
-    again, *_ = actions.begin(run)
-    assert not run.folder.exists()
-    forget(again)
-    assert not again.folder.exists()
+def test_the_address_of_a_job_shows_it_to_anybody_and_lists_it_for_its_owner(jobs: JobActions, photo: Path) -> None:
+    id = part(jobs.start(ANN, [upload(photo)], *values()), "job")
+    finished(jobs, id)
+    tabs, *shown = jobs.arrive(Asker(BOB.cookies, {"job": id}))
+    assert tabs.selected == "many"
+    assert "Done: 1 drawn" in part(shown, "progress")
+    assert "Nothing yet" in part(shown, "history")
+    _, *shown = jobs.arrive(ANN)
+    assert f"?job={id}" in part(shown, "history")
+    assert part(shown, "controls").visible is False
 
 
-def test_a_run_without_photos_says_so(actions: Actions) -> None:
-    run, *_ = actions.begin(None)
+def test_an_unknown_job_says_so_kindly(jobs: JobActions) -> None:
+    for id in ("0" * 32, "<script>", "../../etc"):
+        _, *shown = jobs.arrive(Asker({}, {"job": id}))
+        assert GONE in part(shown, "progress")
+        assert part(shown, "timer").active is False
+        with pytest.raises(gr.Error, match="no such job"):
+            jobs.options_of(id)
+        for say in (jobs.toggle, jobs.cancel, jobs.retry):
+            with pytest.raises(gr.Error, match="no such job"):
+                say(ANN, id)
+
+
+def test_pause_resume_cancel_and_retry(tmp_path: Path, photo: Path) -> None:
+    gate, reached, broken = threading.Event(), threading.Semaphore(0), {"3.png"}
+
+    def trouble(name: str) -> None:
+        reached.release()
+        assert gate.wait(30)
+        if name in broken:
+            raise ZeroDivisionError
+
+    artist = TroubledArtist(trouble)
+    desk = Desk(tmp_path / "jobs", artist, model_of(artist), 10**6)
+    jobs = JobActions(Reception(desk, artist, Settings(), tmp_path / "incoming"))
+    photos = [upload(_paint(tmp_path / f"{n}.png", n)) for n in range(8)]
+    id = part(jobs.start(ANN, photos, *values()), "job")
+    reached.acquire()
+    shown = jobs.toggle(ANN, id)
+    assert "Paused at 0/8" in part(shown, "progress")
+    assert part(shown, "pause").value == "Resume"
+    assert part(shown, "timer").active  # what was begun still ends
+    gate.set()
+    assert "Cancelled" in part(jobs.cancel(ANN, id), "progress")
+    assert part(jobs.toggle(ANN, id), "pause").value == "Pause"
+    finished(jobs, id)
+    assert "Done: 7 drawn, 1 could not be" in part(jobs.tick(ANN, id, ""), "progress")
+    broken.clear()
+    jobs.retry(ANN, id)
+    finished(jobs, id)
+    assert "Done: 8 drawn" in part(jobs.tick(ANN, id, ""), "progress")
+    desk.close()
+
+
+def test_the_options_of_a_job_go_back_into_the_form(jobs: JobActions, photo: Path) -> None:
+    asked = values(style="sketch", strength=0.3, size="original", background=PLAIN_COLOUR, format="webp")
+    id = part(jobs.start(ANN, [upload(photo)], *asked), "job")
+    assert dict(zip(PAGE_FIELDS, jobs.options_of(id), strict=True)) == dict(zip(PAGE_FIELDS, asked, strict=True))
+
+
+def test_a_start_without_photos_says_so(jobs: JobActions) -> None:
     with pytest.raises(gr.Error, match="There are no photos yet"):
-        next(actions.draw_batch(run, None, *values()))
+        jobs.start(ANN, None, *values())
+    assert list(jobs.reception.folder.iterdir()) == []

@@ -138,6 +138,8 @@ class OnRay:
         now = time.monotonic()
         if self._places:
             self._since = now
+        elif not self._seats and now - self._since < LOOK_SECONDS:
+            log.warning("no node has a place for an artist: waiting for one")
         elif now - self._since > (LOST_SECONDS if self._first.done() else START_SECONDS):
             what = "No node of the cluster has a free GPU or free cores" if nodes else "The cluster has no nodes left"
             self._give_up(ResourceError(f"{what}: add nodes or wait, then run the same command again."))

@@ -40,7 +40,7 @@ class Replay:
 
     def counts(self, total: int) -> Counts:
         """How many items came to what."""
-        return count(total, self.settled.values())
+        return count(total, list(self.settled.values()))  # a copy: a job's thread may record meanwhile
 
 
 class Journal:

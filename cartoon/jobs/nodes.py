@@ -52,6 +52,9 @@ def connected(address: str) -> Connection:
     Raises OptionsError when Ray is not installed or no cluster answers.
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # written, not read: Ray reports home unless this is set at import
+    if address == AUTO:
+        # Ray runs what anybody sends it. So set, one that is started here listens to this machine alone, as on macOS.
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     try:
         with _sigterm_kept():
             import ray
@@ -77,11 +80,14 @@ def connected(address: str) -> Connection:
                 if address != AUTO:
                     raise
                 # Its dashboard needs more than plain Ray; `pip install "ray[default]"` brings that.
-                dashboard = find_spec("aiohttp_cors") is not None
-                ray.init(object_store_memory=STORE_BYTES, include_dashboard=dashboard, address="local", **how)
+                how |= {"include_dashboard": find_spec("aiohttp_cors") is not None, "object_store_memory": STORE_BYTES}
+                ray.init(address="local", **how)
     except (ConnectionError, RuntimeError, ValueError, ImportError) as problem:
         first = str(problem).strip().partition("\n")[0]
-        raise OptionsError(f"--cluster {address}: no Ray cluster can be joined there ({first}).") from problem
+        raise OptionsError(
+            f"--cluster {address}: no Ray cluster can be joined there ({first}); where it wants a token, set "
+            "RAY_AUTH_MODE=token (docs/cluster.md)."
+        ) from problem
     return Connection(ray, ours=True)
 
 

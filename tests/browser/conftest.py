@@ -6,6 +6,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -21,6 +23,7 @@ ROOT = Path(__file__).parents[2]
 START_SECONDS = 300
 LOCAL_SCHEMES = {"data", "blob", "about"}
 PORTRAITS = 12
+CROWD = 60
 
 
 def unavailable(reason: str) -> None:
@@ -45,24 +48,48 @@ def chromium() -> Iterator["Browser"]:
         yield running
 
 
-@pytest.fixture(scope="session")
-def app_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """`python app.py` with the shipped weights; SIGTERM must end it cleanly."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    url = f"http://127.0.0.1:{port}/"
-    log = tmp_path_factory.mktemp("app") / "log.txt"
+@dataclass(frozen=True, eq=False)
+class App:
+    """A running app: its address, its process, and the file it logs to."""
+
+    url: str
+    process: "subprocess.Popen[bytes]"
+    log: Path
+
+
+@contextmanager
+def running_app(folder: Path, port: int = 0) -> Iterator[App]:
+    """`python app.py` with the shipped weights, data and log in `folder`; killed at the end if it still runs."""
+    if not port:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+    log = folder / "log.txt"
     command = [sys.executable, "app.py", "--port", str(port)]
-    with log.open("w") as output, subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output) as process:
+    environment = {**os.environ, "CARTOON_DATA_DIR": str(folder / "data")}
+    with (
+        log.open("a") as output,
+        subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output) as process,
+    ):
+        app = App(f"http://127.0.0.1:{port}/", process, log)
         until = time.monotonic() + START_SECONDS
-        while not _answers(url):
+        while not _answers(app.url):
             if process.poll() is not None or time.monotonic() > until:
                 process.kill()
                 pytest.fail(f"the app did not start:\n{log.read_text()}")
             time.sleep(0.5)
-        yield url
-        process.terminate()
-        assert process.wait(60) == 0, log.read_text()
+        try:
+            yield app
+        finally:
+            process.kill()
+
+
+@pytest.fixture(scope="session")
+def app_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """One app for all tests; SIGTERM must end it cleanly."""
+    with running_app(tmp_path_factory.mktemp("app")) as app:
+        yield app.url
+        app.process.terminate()
+        assert app.process.wait(60) == 0, app.log.read_text()
 
 
 @pytest.fixture
@@ -74,14 +101,14 @@ def open_page(chromium: "Browser", app_url: str) -> Iterator[Callable[..., "Page
     asked: list[str] = []
     troubles: list[str] = []
 
-    def opened(size: tuple[int, int] = steps.DESKTOP) -> "Page":
+    def opened(size: tuple[int, int] = steps.DESKTOP, url: str = app_url, tab: str = "One photo") -> "Page":
         page = chromium.new_page(viewport={"width": size[0], "height": size[1]})
         pages.append(page)
         page.on("request", lambda request: asked.append(request.url))
         page.on("websocket", lambda channel: asked.append(channel.url))
         page.on("pageerror", lambda error: troubles.append(str(error)))
         page.on("console", lambda line: troubles.append(line.text) if line.type == "error" else None)
-        steps.enter(page, app_url)
+        steps.enter(page, url, tab)
         return page
 
     yield opened
@@ -111,6 +138,23 @@ def portraits(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
         else:
             with Image.open(more[number - len(sources)]) as picture:
                 ImageOps.mirror(picture.convert("RGB")).save(path, quality=92)
+        made.append(path)
+    return made
+
+
+@pytest.fixture(scope="session")
+def crowd(portraits: list[Path], tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Sixty small photos, each another: parts of the portraits."""
+    folder = tmp_path_factory.mktemp("crowd")
+    made = []
+    for number in range(CROWD):
+        path = folder / f"Äffchen {number + 1:02}.jpg"
+        with Image.open(portraits[number % PORTRAITS]) as picture:
+            width, height = picture.size
+            cut = 1 + number // PORTRAITS * 0.02 * min(width, height)
+            part = picture.convert("RGB").crop((round(cut), round(cut), width, height))
+            part.thumbnail((512, 512))
+            part.save(path, quality=90)
         made.append(path)
     return made
 

@@ -39,12 +39,12 @@ def browser(executable: str) -> Iterator[Browser]:
         running.close()
 
 
-def enter(page: Page, url: str) -> None:
-    """Opens the app's page and waits until it can be used."""
+def enter(page: Page, url: str, tab: str = "One photo") -> None:
+    """Opens the app's page and waits until it can be used; tab: the one that the address opens."""
     page.set_default_timeout(PATIENCE_MS)
     expect.set_options(timeout=PATIENCE_MS)
     page.goto(url)
-    page.get_by_role("button", name="Cartoonize").wait_for()
+    page.get_by_role("button", name="Cartoonize" if tab == "One photo" else "Start").wait_for()
 
 
 def upload_one(page: Page, photo: Path) -> None:
@@ -89,10 +89,33 @@ def start_batch(page: Page) -> None:
 
 
 def finish_batch(page: Page) -> str:
-    """Waits for the end of a run and returns its last sentence."""
+    """Waits for the end of a job and returns its last sentence."""
     line = page.locator("#toon-run .toon-progress")
     expect(line).to_contain_text(re.compile("Done:|Cancelled:"))
+    expect(page.locator("#toon-controls button", has_text="Cancel")).to_be_disabled()
     return line.inner_text().strip()
+
+
+def await_drawn(page: Page, least: int) -> int:
+    """Waits until the zip would hold so many pictures; returns how many it would."""
+    link = zip_link(page)
+    page.wait_for_function(
+        "least => parseInt((document.querySelector('#toon-zip a')?.innerText ?? '').match(/\\d+/)?.[0] ?? 0) >= least",
+        arg=least,
+    )
+    return int(re.findall(r"\d+", link.inner_text())[0])
+
+
+def await_rest(page: Page) -> None:
+    """Waits until what the open job had begun has ended."""
+    page.wait_for_function(
+        "async () => !(await (await fetch('api/v1/jobs/' + new URL(location).searchParams.get('job'))).json()).busy"
+    )
+
+
+def zip_link(page: Page) -> Locator:
+    """What downloads the open job's zip."""
+    return page.locator("#toon-zip a.toon-button")
 
 
 def save(page: Page, button: Locator) -> Download:

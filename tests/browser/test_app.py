@@ -4,15 +4,20 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.browser.conftest import running_app
+
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 pytestmark = pytest.mark.browser
+
+REPORTS = {"report.csv", "report.json"}
 
 
 def test_one_photo(open_page: Callable[..., "Page"], portraits: list[Path], tmp_path: Path) -> None:
@@ -50,36 +55,92 @@ def test_many_photos(open_page: Callable[..., "Page"], portraits: list[Path], tm
     steps.upload_many(page, [*portraits[:5], text, *portraits[5:]])
     steps.start_batch(page)
     assert steps.finish_batch(page) == "Done: 12 drawn, 1 could not be"
-    assert page.locator("#toon-gallery .thumbnail-item img").count() == 12
+    assert page.locator("#toon-gallery figure img").count() == 12
+    page.locator("#toon-gallery figure").first.wait_for()
     failed = page.locator("#toon-failed tbody tr")
     assert failed.count() == 1
     assert "notes.jpg is not a picture" in failed.inner_text()
 
-    download = steps.save(page, page.locator("#toon-zip"))
+    download = steps.save(page, steps.zip_link(page))
+    assert download.suggested_filename == f"{portraits[0].stem}-anime.zip"
     download.save_as(tmp_path / "all.zip")
     with zipfile.ZipFile(tmp_path / "all.zip") as packed:
         assert packed.testzip() is None
-        assert sorted(packed.namelist()) == sorted(f"{photo.stem}.png" for photo in portraits)
+        assert sorted(packed.namelist()) == sorted([*(f"{photo.stem}.png" for photo in portraits), *REPORTS])
         with packed.open(f"{portraits[0].stem}.png") as file, Image.open(file) as drawn:
             assert max(drawn.size) == 1024
 
 
-def test_cancel_keeps_what_was_drawn(open_page: Callable[..., "Page"], portraits: list[Path], tmp_path: Path) -> None:
+def test_cancel_keeps_what_was_drawn(open_page: Callable[..., "Page"], crowd: list[Path], tmp_path: Path) -> None:
     from tests.browser import steps
 
     page = open_page()
-    steps.upload_many(page, portraits)
+    steps.upload_many(page, crowd)
     steps.start_batch(page)
-    page.locator("#toon-gallery .thumbnail-item").first.wait_for()
+    page.locator("#toon-gallery figure").first.wait_for()
     page.get_by_role("button", name="Cancel").click()
     assert steps.finish_batch(page).startswith("Cancelled")
-    download = steps.save(page, page.locator("#toon-zip"))
+    steps.await_rest(page)
+    download = steps.save(page, steps.zip_link(page))
     download.save_as(tmp_path / "some.zip")
     with zipfile.ZipFile(tmp_path / "some.zip") as packed:
-        drawn = packed.namelist()
-    assert 0 < len(drawn) < len(portraits)
-    assert page.locator("#toon-gallery .thumbnail-item img").count() == len(drawn)
+        drawn = set(packed.namelist()) - REPORTS
+    assert 0 < len(drawn) < len(crowd)
+    steps.expect(page.locator("#toon-gallery figure img")).to_have_count(len(drawn))
     assert page.get_by_role("button", name="Start").is_enabled()
+
+
+def test_a_job_outlives_its_page_and_a_killed_server(
+    open_page: Callable[..., "Page"], crowd: list[Path], tmp_path: Path
+) -> None:
+    from tests.browser import steps
+
+    with running_app(tmp_path) as app:
+        page = open_page(url=app.url)
+        steps.upload_many(page, crowd)
+        steps.start_batch(page)
+        drawn = steps.await_drawn(page, len(crowd) // 3)
+        assert drawn < len(crowd)
+        address = page.url
+        assert "?job=" in address
+        page.close()
+        app.process.kill()
+    with running_app(tmp_path, urlsplit(address).port or 0) as app:
+        page = open_page(url=address, tab="Many photos")  # of another browser: it has no cookie of the first
+        assert steps.await_drawn(page, drawn) >= drawn
+        assert steps.finish_batch(page) == f"Done: {len(crowd)} drawn"
+        download = steps.save(page, steps.zip_link(page))
+        download.save_as(tmp_path / "all.zip")
+        app.process.terminate()
+        assert app.process.wait(60) == 0
+    with zipfile.ZipFile(tmp_path / "all.zip") as packed:
+        assert packed.testzip() is None
+        assert set(packed.namelist()) - REPORTS == {f"{photo.stem}.png" for photo in crowd}
+
+
+def test_your_jobs_are_listed_and_their_options_used_again(
+    open_page: Callable[..., "Page"], portraits: list[Path]
+) -> None:
+    from tests.browser import steps
+
+    page = open_page()
+    steps.upload_many(page, portraits[:1])
+    panel = page.get_by_role("tabpanel").filter(has=page.locator("#toon-photos"))
+    panel.get_by_role("radio", name="Sketch").check()
+    steps.start_batch(page)
+    steps.finish_batch(page)
+    page.goto(page.url.partition("?")[0])
+    page.get_by_role("tab", name="Many photos").click()
+    page.locator("#toon-jobs a", has_text="open").click()
+    page.locator("#toon-gallery figure").wait_for()
+    assert not panel.get_by_role("radio", name="Sketch").is_checked()
+    page.get_by_role("button", name="Use these options again").click()
+    steps.expect(panel.get_by_role("radio", name="Sketch")).to_be_checked()
+
+
+def test_an_unknown_job_is_said_to_be_gone(open_page: Callable[..., "Page"], app_url: str) -> None:
+    page = open_page(url=f"{app_url}?job={'0' * 32}", tab="Many photos")
+    page.get_by_text("This job is not here any more").wait_for()
 
 
 def test_mistakes_are_answered_with_a_sentence(open_page: Callable[..., "Page"], tmp_path: Path) -> None:
