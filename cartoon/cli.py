@@ -2,13 +2,14 @@
 
 # Nothing heavy is imported up here, so that --help answers at once; tests/test_architecture.py holds this.
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from cartoon import __version__
-from cartoon.console import DONE, exit_codes, printable
+from cartoon.console import DONE, downloading, exit_codes, printable
 from cartoon.errors import OptionsError
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+styles_app = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
+app.add_typer(styles_app, name="styles")
+
 Style = Annotated[str, typer.Option(help="A style's id, as `styles` lists them, or a style file.")]
 Strength = Annotated[float, typer.Option(help="0.1 (almost the photo) to 1.0 (all drawing).")]
 Size = Annotated[str, typer.Option(help="Long side in px, 64 to 4096, or original.")]
@@ -35,7 +39,7 @@ Quality = Annotated[int, typer.Option(help="1 to 100, for jpg and webp.")]
 GateName = Annotated[
     str, typer.Option("--gate", help="A drawing that looks wrong: flag (deliver, say so), refuse or off.")
 ]
-Out = Annotated[Path, typer.Option("--out", "-o", metavar="OUT", help="Folder for the results.")]
+Out = Annotated[Path, typer.Option("--out", "-o", metavar="OUT", help="Folder or URL for the results.")]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.", show_default="auto")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object per line on stdout.")]
 
@@ -60,7 +64,7 @@ def main(
 @app.command()
 def run(
     context: typer.Context,
-    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT", help="Pictures, folders of pictures, or zips.")],
+    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT", help="Pictures, folders, zips, or URLs (s3://...).")],
     out: Out,
     style: Style = "anime",
     strength: Strength = 0.7,
@@ -147,9 +151,11 @@ def jobs(
                 print(printable(f"{made}  {seen.state:9}  {count:>13}  {told['style']:10}  {told['out']}"))
 
 
-@app.command()
-def styles(as_json: AsJson = False) -> None:
-    """List the styles: id, title, licence, origin; the shipped ones, then your own."""
+@styles_app.callback()
+def styles(context: typer.Context, as_json: AsJson = False) -> None:
+    """List the styles: id, title, licence, origin; the shipped ones, then your own. `styles add` fetches others."""
+    if context.invoked_subcommand:
+        return
     with exit_codes():
         from cartoon.styles.registry import Register
 
@@ -163,6 +169,28 @@ def styles(as_json: AsJson = False) -> None:
     widths = [max(map(len, column)) for column in zip(names, *rows, strict=True)]
     for row in (names, *rows):
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+@styles_app.command()
+def add(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="dctnet-anime, -3d, -handdrawn, -sketch, ...")],
+    source: Annotated[Path | None, typer.Option("--from", metavar="DIR", help="Take the files from DIR.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Add one of DCT-Net's own styles: show its licence, then fetch its files, or take them from a folder.
+
+    An interrupted download goes on where it stopped. The files' sha256 are recorded, and checked from then on.
+    """
+    with exit_codes():
+        from cartoon.styles import official
+
+        row = official.find(name)
+        print(printable(row.notice).replace("\\n", "\n"))
+        if not yes and sys.stdin.isatty() and sys.stdout.isatty():
+            typer.confirm("Fetch it?" if source is None else "Take it?", abort=True)
+        with downloading() as watch:
+            folder = official.add(row, _settings().styles_dir, source, watch)
+        print(printable(f"{row.id} is in {folder}: --style {row.id}"))
 
 
 @app.command()
@@ -187,7 +215,6 @@ def bench(
 ) -> None:
     """Run one of the checkout's benchmarks: `bench latency --sizes 512`, `bench NAME --help`."""
     import runpy
-    import sys
 
     root = Path(__file__).resolve().parents[1]
     files = sorted((root / "benchmarks").glob("*.py"))

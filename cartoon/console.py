@@ -5,7 +5,7 @@ import logging
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from types import FrameType
@@ -169,6 +169,25 @@ def watching() -> Iterator["Watcher"]:
 
     with Console(highlight=False).status("looking at the photos") as status:
         yield lambda what, done, total: status.update(f"{what} {done}/{total}")
+
+
+@contextmanager
+def downloading() -> Iterator[Callable[[str, int, int | None], None]]:
+    """A watcher for files that come: a bar for each on a terminal, nothing elsewhere."""
+    if not sys.stdout.isatty():
+        yield lambda name, done, total: None
+        return
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    with Progress(TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()) as progress:
+        tasks = {}
+
+        def watch(name: str, done: int, total: int | None) -> None:
+            if name not in tasks:
+                tasks[name] = progress.add_task(name, total=total)
+            progress.update(tasks[name], completed=done, total=total)
+
+        yield watch
 
 
 @contextmanager

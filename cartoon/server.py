@@ -21,6 +21,7 @@ from cartoon.errors import CartoonError, OptionsError
 from cartoon.home import Home, open_home
 from cartoon.intake import Reception, model_of
 from cartoon.jobs.desk import Desk
+from cartoon.jobs.draw import Judge
 from cartoon.owner import Owners
 from cartoon.readiness import Readiness
 from cartoon.request import Studio
@@ -55,12 +56,14 @@ _FETCHING: Final = ("/file=http:", "/file=https:", "/proxy=")
 _log = logging.getLogger(__name__)
 
 
-def create_app(artist: Studio, settings: Settings, warm: Callable[[], None] | None = None) -> FastAPI:
+def create_app(
+    artist: Studio, settings: Settings, warm: Callable[[], None] | None = None, judge: Judge | None = None
+) -> FastAPI:
     """REST under /api/v1, /healthz, /readyz and /metrics, the page and its own endpoints at `/`, for any ASGI server.
 
     warm: draws the artist's first picture, in a thread once the app starts; the app says that it is ready when that is
     done, or from the start without it. `app.state.readiness` tells everybody and is told to drain.
-    Jobs live under `settings.data_dir`, and go on with the next app that is made over the same folder.
+    judge: the quality gate of jobs. They live under `settings.data_dir`, and go on with the next app made over it.
     """
     home = open_home(settings.data_dir)
     # Written, not read: Gradio takes these two from the environment only, and reads them while its page is built.
@@ -68,7 +71,7 @@ def create_app(artist: Studio, settings: Settings, warm: Callable[[], None] | No
     os.environ["GRADIO_TEMP_DIR"] = str(home.page)
     from cartoon import ui  # here, so that Gradio is imported after the lines above
 
-    desk = Desk(home.jobs, artist, model_of(artist), settings.max_pixels)
+    desk = Desk(home.jobs, artist, model_of(artist), settings.max_pixels, judge)
     metrics.watch_jobs(desk.states)
     reception = Reception(desk, artist, settings, home.incoming)
 
@@ -103,10 +106,11 @@ def serve(settings: Settings) -> None:
     logs.set_up(settings.log)
     signal.signal(signal.SIGTERM, _leave)
     with suppress(KeyboardInterrupt), _listen(settings.host, settings.port) as listener:
+        from cartoon.jobs.quality import judge
         from cartoon.portrait.pipeline import Cartoonizer
 
         artist = Cartoonizer.load(settings.device, settings.precision, settings.styles_dir)
-        app = create_app(artist, settings, artist.warm)
+        app = create_app(artist, settings, artist.warm, judge)
         _log.info("open http://%s:%d", settings.host, listener.getsockname()[1], extra={"event": "serving"})
         try:
             Server(app).run(sockets=[listener])

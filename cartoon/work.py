@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cartoon import __version__
-from cartoon.console import DONE, FAILED, Summary, event_of, reporter, show_forecast, stopping, watching
+from cartoon.console import DONE, FAILED, PhotoEvent, Summary, event_of, reporter, show_forecast, stopping, watching
 from cartoon.errors import CartoonError, OptionsError
 from cartoon.image import write_atomically
 from cartoon.jobs import index, remote, report
@@ -83,7 +83,10 @@ def _foreseen(request: Request, job: OpenJob, max_pixels: int) -> Forecast:
     ]
     with watching() as watch:
         forecast = survey(due, job.order.options, job.order.out, max_pixels, watch)
-    show_forecast(forecast, request.as_json, in_full=request.dry_run)
+    if len(due) == job.counts.remaining:
+        show_forecast(forecast, request.as_json, in_full=request.dry_run)
+    elif request.dry_run:
+        raise OptionsError("--dry-run looks at files of this machine only: leave it out where an INPUT is a URL.")
     if not request.anyway and not remote.is_url(job.order.out):
         check_disk(forecast, job.order.out, twice=request.zip is not None)
     return forecast
@@ -132,8 +135,7 @@ def drawn(request: Request, job: OpenJob, crew: Crew | None, max_pixels: int) ->
         try:
             with closing(_attempts(job, crew, stop.is_set, max_pixels)) as attempts:
                 for attempt in attempts:
-                    event = event_of(attempt, shown(attempt, job))
-                    reports.photo(replace(event, output=remote.shown(attempt.output)) if attempt.output else event)
+                    reports.photo(_with_url(event_of(attempt, shown(attempt, job)), attempt))
             if job.counts.remaining:
                 raise KeyboardInterrupt
             packed = _pack(request, job)
@@ -143,6 +145,14 @@ def drawn(request: Request, job: OpenJob, crew: Crew | None, max_pixels: int) ->
     if problem:
         raise problem
     return FAILED if job.counts.failed or job.counts.quarantined else DONE
+
+
+def _with_url(event: PhotoEvent, attempt: Attempt) -> PhotoEvent:
+    """The event with its output spelled as a person would."""
+    if attempt.output is None or not remote.is_url(attempt.output):
+        return event
+    path, url = str(attempt.output), remote.shown(attempt.output)
+    return replace(event, output=url, message=event.message and event.message.replace(path, url))
 
 
 def _attempts(

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from cartoon.errors import OptionsError, ResourceError
 from cartoon.image import encode, read
 from cartoon.jobs import report
 from cartoon.jobs.cluster import OnRay
-from cartoon.jobs.crew import Crew, Worker
+from cartoon.jobs.crew import Crew, Threads, Worker
 from cartoon.jobs.folder import OpenJob, new_id, open_order
 from cartoon.jobs.job import Attempt, Order
 from cartoon.jobs.nodes import Site, connected, sites
@@ -42,9 +43,23 @@ HEALTH = {
 
 
 @pytest.fixture
-def cluster() -> Iterator[Any]:
+def apart(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Ray's files in a folder of their own, so that no cluster of somebody else's on this machine is joined.
+
+    Short, as Ray's sockets lie there too. HOME: where Ray puts the token of a cluster that it starts.
+    """
+    with TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
+        for name in ("RAY_TMPDIR", "HOME"):
+            monkeypatch.setenv(name, folder)
+        # Read when Ray is imported: it does not report home, and listens to this machine alone.
+        monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+        yield
+
+
+@pytest.fixture
+def cluster(apart: None) -> Iterator[Any]:
     """A head that only directs, and two nodes of two cores, all on this machine."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     cluster_utils = pytest.importorskip("ray.cluster_utils", reason="Ray is not installed: requirements-cluster.txt")
     before = signal.getsignal(signal.SIGTERM)
     head = {"num_cpus": 0, "object_store_memory": STORE_BYTES, "include_dashboard": False, "_system_config": HEALTH}
@@ -177,7 +192,36 @@ def test_a_node_that_joins_gets_work_and_a_job_goes_on_when_its_only_node_is_rep
 
 @quietly
 @pytest.mark.slow
-def test_ctrl_c_leaves_a_job_that_the_same_command_without_a_cluster_goes_on_with(pids: Path, tmp_path: Path) -> None:
+def test_a_job_without_any_node_left_ends_and_can_go_on(
+    cluster: Any, pids: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cartoon.jobs.cluster.LOST_SECONDS", 1.0)
+    given = photos(tmp_path / "photos", 100)
+
+    def leave(count: int) -> None:
+        if count == 20:
+            for node in cluster.list_all_nodes()[1:]:
+                cluster.remove_node(node)
+
+    with closing(begun(given, tmp_path / "out")) as job:
+        crew = OnRay(cluster.address, Settings(styles_dir=pids, device="cpu"), load_mortal)
+        with closing(crew), pytest.raises(ResourceError, match="run the same command again"):
+            drawn(job, crew, leave)
+        assert job.counts.done >= 20
+        assert job.counts.remaining == 100 - job.counts.done, "no photo failed for want of a node"
+    with (
+        closing(begun(given, tmp_path / "out")) as job,
+        closing(Threads(load_mortal(Settings(styles_dir=pids)))) as crew,
+    ):
+        drawn(job, crew)
+    assert_exactly_once(job)
+
+
+@quietly
+@pytest.mark.slow
+def test_ctrl_c_leaves_a_job_that_the_same_command_without_a_cluster_goes_on_with(
+    apart: None, pids: Path, tmp_path: Path
+) -> None:
     pytest.importorskip("ray", reason="Ray is not installed: requirements-cluster.txt")
     given = photos(tmp_path / "photos", 60, poison=2)
     program = "from cartoon.cli import app; from tests.cluster_artist import load_mortal; app(obj=load_mortal)"
@@ -209,7 +253,7 @@ def test_ctrl_c_leaves_a_job_that_the_same_command_without_a_cluster_goes_on_wit
 
 @quietly
 @pytest.mark.slow
-def test_the_real_artist_draws_on_a_cluster_what_it_draws_here(tmp_path: Path) -> None:
+def test_the_real_artist_draws_on_a_cluster_what_it_draws_here(apart: None, tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="Ray is not installed: requirements-cluster.txt")
     examples = [str(path) for path in sorted((ROOT / "assets" / "examples").glob("*.jpg"))[:4]]
     for out, more in (("ray", ["--cluster", "auto"]), ("here", [])):
@@ -234,7 +278,7 @@ def test_without_ray_the_error_names_what_to_install(monkeypatch: pytest.MonkeyP
 
 @quietly
 @pytest.mark.slow
-def test_an_address_where_nobody_listens_is_refused() -> None:
+def test_an_address_where_nobody_listens_is_refused(apart: None) -> None:
     pytest.importorskip("ray", reason="Ray is not installed: requirements-cluster.txt")
     with pytest.raises(OptionsError, match="no Ray cluster answers there"):
         connected("127.0.0.1:9")

@@ -98,6 +98,7 @@ def test_what_lies_in_the_store_already_is_somebody_elses_and_is_kept(store: Any
     told = events(ran(tmp_path, "memory://in", "-o", "memory://results"))
     assert [event["status"] for event in told[:-1]].count("skipped") == 1
     assert store.cat("/results/4.png") == b"mine"
+    assert "memory://results/4.png is already there" in next(e["message"] for e in told if e.get("message"))
 
 
 def test_one_object_is_drawn_and_keep_writes_its_own_format(store: Any, tmp_path: Path) -> None:
@@ -120,6 +121,7 @@ def test_results_inside_the_inputs_are_not_drawn_again(store: Any, tmp_path: Pat
         (["memory://in/p/1.png", "-o", "memory://in/p"], "one of the inputs"),
         (["memory://nowhere", "-o", "memory://results"], "memory://nowhere: nothing lies there"),
         (["memory://in", "-o", "memory://results", "--zip", "x.zip"], "leave it out where OUT is a URL"),
+        (["memory://in", "-o", "memory://results", "--dry-run"], "files of this machine only"),
         (["memory://in", "-o", "nosuch://results"], "addresses like nosuch:// are not known"),
     ],
 )

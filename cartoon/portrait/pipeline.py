@@ -26,12 +26,16 @@ from cartoon.portrait.careful import Careful
 from cartoon.portrait.faces import Detector, MediaPipeDetector
 from cartoon.portrait.finish import seed_of
 from cartoon.portrait.guide import Plane, Points, draw_guide, face_width, smoothstep
+from cartoon.portrait.heads import Head, head_of, mask_of
+from cartoon.portrait.heads import paste as paste_head
+from cartoon.portrait.morph import carried, flow_between
 from cartoon.portrait.person import PersonMask
-from cartoon.portrait.render import Asked, render
+from cartoon.portrait.render import Asked, drawing_share, render
 from cartoon.portrait.room import Room, free_on, give_back, one_heap, pixels_of_photos, watch
 from cartoon.portrait.scale import resize
 from cartoon.portrait.turns import Gate, Ticket
 from cartoon.settings import STYLES_DIR, Care, Options, Size
+from cartoon.styles.layers import ALPHA, FOREGROUND
 from cartoon.styles.network import Canvas, Drawn, StyleNet, devices
 from cartoon.styles.registry import Register, StyleCard
 from cartoon.styles.resident import Residents
@@ -162,6 +166,11 @@ class Cartoonizer:
             batcher = self._careful.batcher(care.tiles) if care and care.precise else self.batcher
             with sketch.timed("network"):
                 sketch.drawn = batcher.draw(card, sketch.canvases, ticket)
+                if card.head and sketch.heads:
+                    faces = [
+                        Canvas(head.pixels, np.zeros((1, *head.pixels.shape[:2]), np.uint8)) for head in sketch.heads
+                    ]
+                    sketch.drawn += batcher.draw(card.head, faces, ticket)
                 sketch.canvases = []
                 if large:
                     give_back()
@@ -238,7 +247,9 @@ class Cartoonizer:
         sketch.warped = pixels
         with sketch.timed("guide"):
             sketch.canvases = [Canvas(pixels, draw_guide(person, sketch.points))]
-            for points in sketch.points if crops else ():
+            if card.head:
+                sketch.heads = [head_of(pixels, points) for points in sketch.points]
+            for points in sketch.points if crops and not card.head else ():
                 if FACES_KNOWN[0] <= face_width(points) <= FACES_KNOWN[1]:
                     continue
                 crop = align(pixels, person, points)
@@ -258,6 +269,7 @@ class _Sketch:
     points: list[Points] = field(default_factory=list)
     warped: Pixels = field(default_factory=lambda: np.zeros((0, 0, 3), np.uint8))
     crops: list[tuple[Crop, Points]] = field(default_factory=list)
+    heads: list[Head] = field(default_factory=list)
     canvases: list[Canvas] = field(default_factory=list)
     drawn: list[Drawn] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -278,8 +290,14 @@ def _finish(sketch: _Sketch, options: Options, card: StyleCard) -> Cartoon:
     """Everything after the network: blend, background, colour, size."""
     with sketch.timed("compose"):
         stack = sketch.drawn[0].stack
-        for (crop, points), drawn in zip(sketch.crops, sketch.drawn[1:], strict=True):
-            compose.paste(stack, drawn.stack, crop, points)
+        if card.head:
+            mask = mask_of(Path(card.mask))
+            for head, drawn in zip(sketch.heads, sketch.drawn[1:], strict=True):
+                paste_head(stack, drawn.stack, head, mask)
+            meet(stack, sketch, drawing_share(options.strength))
+        else:
+            for (crop, points), drawn in zip(sketch.crops, sketch.drawn[1:], strict=True):
+                compose.paste(stack, drawn.stack, crop, points)
         sketch.drawn, sketch.crops = [], []
         shape = result_shape(sketch.photo.pixels.shape, options.size)
         if max(sketch.painted) > max(sketch.shape):  # the layers, not the picture: lines and outline stay crisp
@@ -298,6 +316,17 @@ def _finish(sketch: _Sketch, options: Options, card: StyleCard) -> Cartoon:
     if effective < max(shape):
         notes.append(f"Drawn from {effective} px and enlarged to {max(shape)} px.")
     return Cartoon(pixels, options.style, sketch.faces, effective, sketch.seconds, alpha, tuple(notes))
+
+
+def meet(stack: compose.Stack, sketch: _Sketch, share: float) -> None:
+    """Bring photo and drawing to one geometry, so that a strength below 1 does not show two outlines."""
+    if share >= 1:
+        return
+    drawing = compose.to_uint8(stack[FOREGROUND].transpose(1, 2, 0))
+    flow = flow_between(sketch.warped, drawing)
+    sketch.warped = np.asarray(carried(sketch.warped, flow, share), np.uint8)
+    for plane in stack[: ALPHA + 1]:
+        plane[:] = carried(plane, flow, share - 1)
 
 
 def as_photo(photo: Pixels | Photo) -> Photo:

@@ -8,14 +8,14 @@ attribute is taken apart when it is asked for, and a tensor's content stays a vi
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 FLOAT, INT32, UINT8, INT64 = 1, 3, 4, 9
 """Numbers of types.proto."""
-DTYPES: Final = {FLOAT: np.dtype("<f4"), INT32: np.dtype("<i4"), INT64: np.dtype("<i8")}
+DTYPES: Final[dict[int, np.dtype[Any]]] = {FLOAT: np.dtype("<f4"), INT32: np.dtype("<i4"), INT64: np.dtype("<i8")}
 """The types that a constant may have."""
 MOST_FIELDS: Final = 400_000
 """Fields taken apart in one file; the official ones need 12 thousand. It bounds the time that a hostile file takes."""
@@ -29,7 +29,7 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _VALUES: Final = {FLOAT: 5, INT32: 7, INT64: 10}
 """By type, the field of a TensorProto that lists its values one by one."""
 
-Array = NDArray[np.generic]
+Array = NDArray[Any]
 
 
 class Damaged(ValueError):
@@ -178,14 +178,14 @@ def _tensor(view: memoryview, purse: _Purse) -> Array:
             raise Damaged(f"has {len(content)} bytes for {size} values")
         return np.frombuffer(content, dtype).reshape(shape)
     parts = [_values(value, kind, purse) for field, value in listed if field == _VALUES[kind]]
-    values = np.concatenate(parts) if parts else np.zeros(1, dtype)  # nothing said: zeros
-    if len(values) > max(size, 1):
+    values = np.concatenate(parts) if parts else np.zeros(0, dtype)
+    if len(values) > size:
         raise Damaged(f"has {len(values)} values for {size}")
-    if len(values) <= 1:
-        return np.broadcast_to(values.reshape(-1)[:1] if len(values) else np.zeros(1, dtype), (size,)).reshape(shape)
-    return np.concatenate((values, np.repeat(values[-1:], size - len(values)))).reshape(
-        shape
-    )  # the last stands for more
+    if len(values) < 2:  # one stands for all; none are zeros
+        return np.broadcast_to(values if len(values) else np.zeros(1, dtype), (size,)).reshape(shape)
+    filled = np.full(size, values[-1])  # the last one stands for those that are missing
+    filled[: len(values)] = values
+    return filled.reshape(shape)
 
 
 def _values(value: int | memoryview, kind: int, purse: _Purse) -> Array:

@@ -110,7 +110,9 @@ class Draft:
         above, below = self._box(one), self._box(other)
         if below is None or (ones := self._steps[below[0]]).kind != "fill":
             return self.emit("divide", (one, other))
-        if above is None or above[1] != below[1] or self._facts[other].channels not in (1, self._facts[one].channels):
+        counted, summed = self._facts[other], self._facts[one]
+        same = counted.level == summed.level and counted.channels in (1, summed.channels)
+        if above is None or above[1] != below[1] or not same:
             raise Unfit("divides by a count of pixels what is not their sum")
         factor = above[2] / (below[2] * ones.numbers[0]) if below[2] * ones.numbers[0] else math.inf
         mean = self.emit("mean", (above[0],), above[1])

@@ -50,7 +50,7 @@ class Unfit(ValueError):
 
 @dataclass(frozen=True)
 class Step:
-    """One step: what it does, the steps it takes values from, its numbers, and its arrays by their place in the plan."""
+    """One step: what it does, the steps it takes values from, its numbers, and its arrays by place."""
 
     kind: Kind
     inputs: tuple[int, ...] = ()
@@ -60,7 +60,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of a value before any picture is: its channels, and its height and width as a part of the input's."""
+    """What is known of a value beforehand: its channels, and that its sides are 1/level of the input's."""
 
     channels: int
     level: int

@@ -3,20 +3,18 @@
 An Extent is "height times 1/4", say: enough to see that a ResizeBilinear doubles, before any picture is there.
 """
 
-import operator
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final, Literal
 
 import numpy as np
 
-from cartoon.styles.graphdef import Array
+from cartoon.styles.graphdef import Array, Node
 from cartoon.styles.graphplan import Unfit
 
-MOST_ENTRIES: Final = 64
-_WORK: Final[dict[str, Callable[[Fraction, Fraction], Fraction]]] = {"Mul": operator.mul, "FloorDiv": operator.truediv,
-    "RealDiv": operator.truediv, "Div": operator.truediv}
+_MOST_ENTRIES: Final = 64
+_LARGEST: Final = 1 << 32
+_MASKS: Final = ("begin_mask", "end_mask", "shrink_axis_mask")
 
 
 @dataclass(frozen=True)
@@ -38,65 +36,89 @@ class Sizes:
     scalar: bool = False
 
 
-def of_array(array: Array) -> Sizes:
-    """A constant of at most one side as Sizes; a float constant must hold whole numbers."""
-    flat = array.reshape(-1)
-    if array.ndim > 1 or len(flat) > MOST_ENTRIES or not np.all(np.isfinite(flat)) or np.any(flat != np.trunc(flat)):
-        raise Unfit(f"reckons sizes with a constant of shape {array.shape}")
-    return Sizes(tuple(int(number) for number in flat), array.ndim == 0)
+def of(value: "Array | Sizes") -> Sizes:
+    """A constant of at most one axis as Sizes; where it is of floats, they must be whole numbers."""
+    if isinstance(value, Sizes):
+        return value
+    flat = value.reshape(-1)
+    if value.ndim > 1 or value.size > _MOST_ENTRIES or not np.all(np.abs(flat) < _LARGEST) or np.any(flat % 1):
+        raise Unfit(f"computes sizes with a constant of shape {value.shape}")
+    return Sizes(tuple(int(number) for number in flat), value.ndim == 0)
 
 
 def shape_of(rank: int, level: int, channels: int) -> Sizes:
     """What Shape gives for a picture."""
-    sides: list[Entry] = [Extent("height", Fraction(1, level)), Extent("width", Fraction(1, level)), channels]
-    return Sizes((Extent("batch"), *sides) if rank == 4 else tuple(sides))
+    sides = (Extent("height", Fraction(1, level)), Extent("width", Fraction(1, level)), channels)
+    return Sizes((Extent("batch"), *sides) if rank == 4 else sides)
 
 
-def reckoned(op: str, left: Sizes, right: Sizes) -> Sizes:
-    """Mul, FloorDiv, RealDiv and Div of sizes, entry by entry."""
-    if op not in _WORK:
-        raise Unfit("reckons sizes in a way that is not known")
-    if len(left.entries) != len(right.entries) and 1 not in (len(left.entries), len(right.entries)):
-        raise Unfit("reckons with sizes of different lengths")
+def computed(node: Node, given: list[Sizes]) -> Sizes:
+    """The value of a node that takes sizes; raises Unfit for an op that is not known here."""
+    first = given[0]
+    if node.op == "Cast":
+        return first
+    if node.op in ("Mul", "RealDiv", "Div", "FloorDiv"):
+        return _product(given[0], given[1], node.op == "Mul")
+    if node.op == "Pack" and all(part.scalar for part in given):
+        return _joined(given)
+    if node.op == "ConcatV2" and not any(part.scalar for part in given[:-1]):
+        return _joined(given[:-1])
+    if node.op == "Concat" and not any(part.scalar for part in given[1:]):
+        return _joined(given[1:])
+    if node.op == "ExpandDims" and first.scalar:
+        return Sizes(first.entries)
+    if node.op == "Squeeze" and len(first.entries) == 1:
+        return Sizes(first.entries, scalar=True)
+    if node.op == "StridedSlice":
+        return _sliced(node, given)
+    raise Unfit("computes sizes in a way that is not known")
+
+
+def _product(left: Sizes, right: Sizes, multiplies: bool) -> Sizes:
     count = max(len(left.entries), len(right.entries))
-    pairs = zip(_spread(left, count), _spread(right, count), strict=True)
-    return Sizes(tuple(_entry(op, *pair) for pair in pairs), left.scalar and right.scalar)
+    if {len(left.entries), len(right.entries)} - {1, count}:
+        raise Unfit("computes with sizes of different lengths")
+    ours, theirs = (side.entries * count if len(side.entries) == 1 else side.entries for side in (left, right))
+    entries = tuple(_entry(one, other, multiplies) for one, other in zip(ours, theirs, strict=True))
+    return Sizes(entries, left.scalar and right.scalar)
 
 
-def _spread(sizes: Sizes, count: int) -> tuple[Entry, ...]:
-    return sizes.entries * count if len(sizes.entries) == 1 else sizes.entries
-
-
-def _entry(op: str, left: Entry, right: Entry) -> Entry:
-    if isinstance(right, Extent):
-        if op != "Mul" or isinstance(left, Extent):
-            raise Unfit("multiplies or divides by a picture's size")
+def _entry(left: Entry, right: Entry, multiplies: bool) -> Entry:
+    if multiplies and isinstance(right, Extent):
         left, right = right, left
-    if right == 0 and op != "Mul":
-        raise Unfit("divides by zero")
+    if isinstance(right, Extent) or not (multiplies or right):
+        raise Unfit("multiplies or divides by a size")
+    factor = Fraction(right) if multiplies else Fraction(1, right)
     if isinstance(left, Extent):
-        return Extent(left.side, _WORK[op](left.times, Fraction(right)))
-    found = _WORK[op](Fraction(left), Fraction(right))
-    return found.numerator // found.denominator
+        found = left.times * factor
+        if max(found.numerator, found.denominator) > _LARGEST:
+            raise Unfit("computes a size that no picture has")
+        return Extent(left.side, found)
+    whole = left * factor
+    if abs(whole) > _LARGEST:
+        raise Unfit("computes a size that no picture has")
+    return whole.numerator // whole.denominator
 
 
-def joined(parts: Sequence[Sizes]) -> Sizes:
-    """Pack of scalars, or ConcatV2 of vectors."""
+def _joined(parts: list[Sizes]) -> Sizes:
     entries = tuple(entry for part in parts for entry in part.entries)
-    if len(entries) > MOST_ENTRIES:
-        raise Unfit("joins too many sizes")
+    if not 0 < len(entries) <= _MOST_ENTRIES:
+        raise Unfit(f"joins {len(entries)} sizes")
     return Sizes(entries)
 
 
-def sliced(sizes: Sizes, ends: Sequence[Sizes], masks: dict[str, int]) -> Sizes:
-    """StridedSlice of a vector; ends: begin, end and stride, one entry each; masks as the node's attributes."""
-    whole = [part.entries[0] for part in ends if len(part.entries) == 1 and isinstance(part.entries[0], int)]
-    if sizes.scalar or len(whole) != 3 or masks["ellipsis_mask"] or masks["new_axis_mask"] or whole[2] == 0:
+def _sliced(node: Node, given: list[Sizes]) -> Sizes:
+    """StridedSlice of a vector: begin, end and stride have one entry each."""
+    entries = given[0].entries
+    spec = [part.entries[0] for part in given[1:] if len(part.entries) == 1]
+    whole = [number for number in spec if isinstance(number, int)]
+    other = node.number("ellipsis_mask") or node.number("new_axis_mask")
+    if given[0].scalar or len(whole) != 3 or other or not whole[2]:
         raise Unfit("cuts sizes in a way that is not known")
     begin, end, stride = whole
-    if masks["shrink_axis_mask"]:
-        if not -len(sizes.entries) <= begin < len(sizes.entries):
-            raise Unfit(f"asks for entry {begin} of {len(sizes.entries)}")
-        return Sizes((sizes.entries[begin],), scalar=True)
-    first, last = (None if masks["begin_mask"] else begin), (None if masks["end_mask"] else end)
-    return Sizes(sizes.entries[first:last:stride])
+    no_begin, no_end, one = (node.number(mask) & 1 for mask in _MASKS)
+    if not one:
+        return Sizes(entries[None if no_begin else begin : None if no_end else end : stride])
+    if not -len(entries) <= begin < len(entries):
+        raise Unfit(f"asks for entry {begin} of {len(entries)}")
+    return Sizes((entries[begin],), scalar=True)

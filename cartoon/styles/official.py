@@ -1,4 +1,4 @@
-"""DCT-Net's own styles: which there are, and how their files come into the folder of styles, verified.
+"""Models of others, DCT-Net's own styles and Swin2SR: which there are, and how their files come here, verified.
 
 The rows stand in assets/official.json. No digest is known to this project for files it may not ship, so the first ones
 that come are trusted: their sha256 is written to `pins.json` beside them, and whatever is loaded or fetched under that
@@ -14,7 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
+from zipfile import is_zipfile
 
 from filelock import FileLock, Timeout
 
@@ -23,16 +24,19 @@ from cartoon.image import FULL, read, write_atomically
 from cartoon.styles.fetch import Network, fetch
 from cartoon.styles.graphdef import Damaged, read_nodes
 from cartoon.styles.part import sync_folder
-from cartoon.styles.registry import ASSETS
+from cartoon.styles.registry import ASSETS, PAINTED, StyleCard
 from cartoon.styles.weights import sha256_of
 
 log = logging.getLogger(__name__)
 
-LARGEST_FILE: Final = 64 << 20
-"""Bytes; the official graphs have 6 million."""
+LARGEST_FILE: Final = 256 << 20
+"""Bytes; the official graphs have 6 million, Swin2SR's weights some 60."""
 PINS: Final = "pins.json"
+WHOLE: Final = "cartoon_bg.pb"
+HEAD: Final = "cartoon_h.pb"
+MASK: Final = "alpha.jpg"
 _ROWS: Final = ASSETS / "official.json"
-_SKETCH_SIDES: Final = 4096 * 4096
+_ALPHA_PIXELS: Final = 4096 * 4096
 """Pixels of an alpha picture at most; the official ones have 288 x 288."""
 
 Watch = Callable[[str, int, int | None], None]
@@ -50,7 +54,7 @@ class OfficialFile:
 
 @dataclass(frozen=True)
 class OfficialStyle:
-    """One row: a style that others trained and publish. origin: its model card. model: its id on the hub."""
+    """One row: a style, or an upscaler, that others trained. origin: its model card. model: its name there."""
 
     id: str
     title: str
@@ -74,11 +78,11 @@ def unwatched(name: str, done: int, total: int | None) -> None:
     """A Watch that nobody looks at."""
 
 
-@lru_cache(maxsize=1)
-def official() -> tuple[OfficialStyle, ...]:
-    """All rows, in the order they are shown in. Raises StyleError when the list is missing or damaged."""
+@lru_cache(maxsize=2)
+def official(kind: Literal["styles", "upscalers"] = "styles") -> tuple[OfficialStyle, ...]:
+    """All rows of a kind, in the order they are shown in. Raises StyleError when the list is missing or damaged."""
     try:
-        rows = json.loads(_ROWS.read_text(encoding="utf-8"))
+        rows = json.loads(_ROWS.read_text(encoding="utf-8"))[kind]
         return tuple(
             OfficialStyle(**{**row, "files": tuple(OfficialFile(**file) for file in row["files"])}) for row in rows
         )
@@ -88,10 +92,11 @@ def official() -> tuple[OfficialStyle, ...]:
 
 def find(style: str) -> OfficialStyle:
     """The row of that id; raises StyleError that lists them."""
-    for row in official():
+    rows = (*official(), *official("upscalers"))
+    for row in rows:
         if row.id == style:
             return row
-    known = ", ".join(row.id for row in official())
+    known = ", ".join(row.id for row in rows)
     raise StyleError(f"style {style!r} cannot be added by name: use one of {known}.")
 
 
@@ -197,10 +202,13 @@ def _copy(given: Path, into: Path, pin: str | None) -> None:
 def _check(path: Path) -> None:
     """Raise StyleError for what is no whole graph or picture: a first file has no sha256 that could tell."""
     try:
-        if path.suffix != ".pb":
-            read(path, max_pixels=_SKETCH_SIDES)
-        elif not read_nodes(path.read_bytes()):
-            raise Damaged("is empty")
+        if path.suffix == ".pb":
+            read_nodes(path.read_bytes())
+        elif path.suffix == ".pth":  # torch.save's kind of zip, whose end holds its contents; nothing is unpickled here
+            if not is_zipfile(path):
+                raise StyleError(f"{path.name} is no whole file of PyTorch's: get the file again.")
+        else:
+            read(path, max_pixels=_ALPHA_PIXELS)
     except Damaged as problem:
         raise StyleError(f"{path.name} is no whole TensorFlow graph, it {problem}: get the file again.") from problem
     except InputError as problem:
@@ -257,3 +265,19 @@ def _writing(style: str) -> Iterator[None]:
             raise StorageError(f"{style} does not fit on the disk: free some space and run again.") from problem
         reason = problem.strerror or str(problem)
         raise OutputError(f"{style} cannot be put into the styles folder ({reason}): check the folder.") from problem
+
+
+def cards_in(styles_dir: Path) -> tuple[StyleCard, ...]:
+    """The added styles as cards among the others; their files are checked when they are loaded."""
+    cards = []
+    for row in added(styles_dir):
+        folder, pins = styles_dir / row.id, _pins(styles_dir / row.id)
+        if all(name in pins for name in (WHOLE, HEAD, MASK)):
+            parts = [
+                StyleCard(
+                    row.id, row.title, str(folder / name), pins[name], row.licence, row.origin, 16, 0.0, PAINTED
+                )
+                for name in (WHOLE, HEAD)
+            ]
+            cards.append(replace(parts[0], head=parts[1], mask=str(folder / MASK)))
+    return tuple(cards)

@@ -40,7 +40,7 @@ class StyleCard:
     file: in the assets folder, several styles may share one; of a user's own style the whole path. size_multiple: the
     network's input sides are padded to a multiple of this. exaggeration: how strongly the style warps a face at
     exaggeration 1, 1.0 being eyes 22 % larger. painter: which painter of cartoon.portrait.paint and which finish make a
-    drawing of the layers.
+    drawing of the layers. head, mask: of DCT-Net's own styles, the network for faces and the picture that blends them.
     """
 
     id: str
@@ -52,6 +52,8 @@ class StyleCard:
     size_multiple: int
     exaggeration: float
     painter: str
+    head: "StyleCard | None" = None
+    mask: str = ""
 
     @property
     def path(self) -> Path:
@@ -96,8 +98,11 @@ class Register:
 
         A file in the folder that is no style, or whose name is taken, is left out and logged once.
         """
-        taken = tuple(card.id for card in self.shipped)
-        return (*self.shipped, *_cards_in(_files_of(self.folder), taken))
+        from cartoon.styles.official import cards_in  # here, as it needs this module
+
+        official = cards_in(self.folder) if self.folder else ()
+        taken = tuple(card.id for card in (*self.shipped, *official))
+        return (*self.shipped, *_cards_in(_files_of(self.folder), taken), *official)
 
     def find(self, style: str) -> StyleCard:
         """The card of a style by name, or by the path of a style file; raises StyleError that lists the known names.

@@ -2,15 +2,19 @@
 
 import logging
 from collections import OrderedDict
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from cartoon.styles.network import StyleNet
 from cartoon.styles.registry import StyleCard
 
+if TYPE_CHECKING:
+    from cartoon.styles.graphnet import GraphNet
+
 log = logging.getLogger(__name__)
 
-MOST_OWN: Final = 3
-"""Networks kept beside the shipped one; each takes 12 MB in single precision."""
+MOST_OWN: Final = 6
+"""Networks kept beside the shipped one; each takes 12 MB in single precision. DCT-Net's styles have two."""
+GRAPH: Final = ".pb"
 
 
 class Residents:
@@ -18,9 +22,9 @@ class Residents:
 
     def __init__(self, net: StyleNet, shipped: StyleCard) -> None:
         self._net, self._shipped = net, shipped
-        self._own: OrderedDict[str, StyleNet] = OrderedDict()
+        self._own: "OrderedDict[str, StyleNet | GraphNet]" = OrderedDict()
 
-    def of(self, card: StyleCard) -> StyleNet:
+    def of(self, card: StyleCard) -> "StyleNet | GraphNet":
         """The network of a style; a file that was trained again is another one. The least recently used leaves first.
 
         Raises StyleError when the file is not what its card says, ResourceError when there is no memory for it.
@@ -31,6 +35,14 @@ class Residents:
             while len(self._own) >= MOST_OWN:
                 self._own.popitem(last=False)
             log.info("loading the style %s", card.id)
-            self._own[card.sha256] = StyleNet(card.path, card.sha256, str(self._net.device), self._net.precision)
+            self._own[card.sha256] = self._load(card)
         self._own.move_to_end(card.sha256)
         return self._own[card.sha256]
+
+    def _load(self, card: StyleCard) -> "StyleNet | GraphNet":
+        device, precision = str(self._net.device), self._net.precision
+        if card.path.suffix == GRAPH:
+            from cartoon.styles.graphnet import GraphNet  # most never need it
+
+            return GraphNet(card.path, card.sha256, device, precision)
+        return StyleNet(card.path, card.sha256, device, precision)

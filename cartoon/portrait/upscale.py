@@ -1,0 +1,241 @@
+"""Enlarge a drawn picture 2 or 4 times with Swin2SR, in tiles whose seams cannot be seen.
+
+Swin2SR (Conde et al. 2022, https://arxiv.org/abs/2209.11345) attends within windows that shift by half a window from
+block to block. Tiles start at multiples of a window, so that every tile has the windows that the whole picture has.
+"""
+
+import logging
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from itertools import pairwise, product
+from pathlib import Path
+from typing import Final, Protocol
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cartoon.errors import OptionsError, ResourceError, StyleError
+from cartoon.image import Alpha, Pixels
+from cartoon.portrait.room import SHARE, free_on, give_back
+from cartoon.portrait.swin2sr import Network, load_network
+from cartoon.styles.network import pick_device, pick_precision
+from cartoon.styles.official import find, verified
+
+log = logging.getLogger(__name__)
+
+SCALES: Final = (2, 4)
+HALO: Final = 32
+"""Px that a tile sees beyond its own. Information travels half a window a block: 4 x 36 and some convolutions, 155 px,
+are the reach of the published networks; from HALO px on, next to none of it is left (benchmarks.upscale tells)."""
+TILES: Final = (512, 256, 192, 128)
+"""Sides of a tile, px, the largest first: steps, so that a little more or less free memory changes no pixel."""
+BYTES_PER_PIXEL: Final = {"fp32": 21_000, "bf16": 14_500, "fp16": 14_500}
+"""What a pass takes at its peak for each pixel of its tiles, measured on a CPU with 128 px; most of it is attention."""
+CPU_PASS: Final = 1 << 30
+"""Bytes that a pass may take on a CPU, however much is free."""
+_DTYPES: Final = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True, eq=False)
+class Enlarged:
+    """pixels: uint8 (s*H, s*W, 3) sRGB. alpha: uint8 (s*H, s*W), None when opaque."""
+
+    pixels: Pixels
+    alpha: Alpha | None
+
+
+class Enlarger(Protocol):
+    """What enlarges pictures: Upscaler, or Lanczos where a person asked for it."""
+
+    @property
+    def scale(self) -> int: ...
+
+    def upscale(self, pixels: Pixels, alpha: Alpha | None = None) -> Enlarged:
+        """Enlarge uint8 (H, W, 3) sRGB, and alpha uint8 (H, W), `scale` times."""
+        ...
+
+
+class Lanczos:
+    """Enlarges by the Lanczos filter of 8 x 8 px: no weights, no guesses, never in Swin2SR's place unasked."""
+
+    def __init__(self, scale: int) -> None:
+        self.scale = _checked(scale)
+
+    def upscale(self, pixels: Pixels, alpha: Alpha | None = None) -> Enlarged:
+        """Enlarge uint8 (H, W, 3) sRGB, and alpha uint8 (H, W), `scale` times."""
+        return Enlarged(enlarged(pixels, self.scale), None if alpha is None else enlarged(alpha, self.scale))
+
+
+class Upscaler:
+    """A Swin2SR network on one device, ready as soon as it is there; threads take turns."""
+
+    def __init__(self, network: Network, device: torch.device, precision: str) -> None:
+        self.scale, self.device, self.precision = network.scale, device, precision
+        self._window = network.window
+        self._network = network.module.to(device).eval()
+        self._free = free_on(device)
+        self._turn = threading.Lock()
+        self._largest = TILES[0]
+
+    @classmethod
+    def load(cls, weights: Path | None, scale: int, device: str = "auto", precision: str = "auto") -> "Upscaler":
+        """Load weights in the form that Swin2SR's authors publish, .pth or .safetensors.
+
+        Raises StyleError without weights or for a file that is damaged, of another network or scale; OptionsError for
+        a scale or device that is not there.
+        """
+        _checked(scale)
+        if weights is None:
+            raise StyleError(
+                f"Swin2SR has no weights for x{scale} here: run `python -m cartoon styles add swin2sr-x{scale}` once, "
+                "or ask for lanczos, which needs none."
+            )
+        place = pick_device(device)
+        network = load_network(weights)
+        if network.scale != scale:
+            raise StyleError(f"{weights.name} enlarges x{network.scale}, not x{scale}: give the weights for x{scale}.")
+        if place.type == "cpu":
+            torch.set_num_threads(os.cpu_count() or 1)  # as cartoon.styles.network
+        return cls(network, place, pick_precision(place, precision))
+
+    def upscale(self, pixels: Pixels, alpha: Alpha | None = None) -> Enlarged:
+        """Enlarge uint8 (H, W, 3) sRGB `scale` times; alpha, uint8 (H, W), by Lanczos.
+
+        Raises ResourceError when the result, or the smallest tile, does not fit into memory.
+        """
+        height, width = pixels.shape[:2]
+        if height * width * self.scale**2 * 4 > SHARE * free_on(torch.device("cpu"))():
+            raise ResourceError(
+                f"{width}x{height} px enlarged {self.scale} times do not fit into memory now: enlarge less."
+            )
+        with self._turn:
+            out = self._in_tiles(pixels)
+        give_back()
+        return Enlarged(out, None if alpha is None else enlarged(alpha, self.scale))
+
+    def _in_tiles(self, pixels: Pixels) -> Pixels:
+        """The largest tiles that fit; smaller ones where memory runs out all the same."""
+        for side in TILES:
+            together = self._together(side)
+            if side > self._largest or (not together and side != TILES[-1]):
+                continue
+            try:
+                return self._run(pixels, side, max(1, together))
+            except (torch.OutOfMemoryError, MemoryError):
+                log.info("memory holds no tiles of %d px: trying smaller ones", side)
+            # Outside the except clause, whose traceback would keep the tensors that are in the way.
+            self._largest = max((less for less in TILES if less < side), default=side)
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+        height, width = pixels.shape[:2]
+        raise ResourceError(f"{self.device} has too little free memory to enlarge {width}x{height}: try again later.")
+
+    def _together(self, side: int) -> int:
+        """Tiles that a pass may hold now."""
+        free, each = int(SHARE * self._free()), BYTES_PER_PIXEL[self.precision] * side * side
+        if self.device.type == "cpu":  # one after the other: nothing is gained by more
+            return min(1, min(free, CPU_PASS) // each)
+        return free // each
+
+    @torch.inference_mode()
+    def _run(self, pixels: Pixels, side: int, together: int) -> Pixels:
+        """All tiles of a side, so many in a pass."""
+        height, width = pixels.shape[:2]
+        window, scale = self._window, self.scale
+        halo = -(-HALO // window) * window
+        side = max(side // window * window, 2 * halo + window)
+        below, right = -height % window, -width % window
+        padded = np.pad(pixels, ((0, below), (0, right), (0, 0)), mode="reflect")  # as Swin2SR pads by itself
+        tiles = list(cut(padded.shape[:2], side, halo, window))
+        out = np.empty((height * scale, width * scale, 3), np.uint8)
+        for start in range(0, len(tiles), together):
+            batch = tiles[start : start + together]
+            seen = np.stack([padded[tile.rows.seen, tile.columns.seen] for tile in batch])
+            for tile, drawn in zip(batch, self._pass(seen), strict=True):
+                into = out[scaled(tile.rows.own, scale), scaled(tile.columns.own, scale)]
+                inner = drawn[scaled(tile.rows.inner, scale), scaled(tile.columns.inner, scale)]
+                into[:] = inner[: into.shape[0], : into.shape[1]]
+        return out
+
+    def _pass(self, seen: Pixels) -> Pixels:
+        """uint8 (B, h, w, 3) -> uint8 (B, s*h, s*w, 3)."""
+        given = torch.from_numpy(seen).to(self.device).permute(0, 3, 1, 2).float().div_(255)
+        dtype = _DTYPES.get(self.precision)
+        # Not cast as a whole: the attention's mask, its norms and the sums over 36 blocks stay in float32.
+        with nullcontext() if dtype is None else torch.autocast(self.device.type, dtype):
+            drawn: torch.Tensor = self._network(given)
+        levels = drawn.float().mul_(255).round_().clamp_(0, 255).to(torch.uint8)
+        pixels: Pixels = levels.permute(0, 2, 3, 1).cpu().numpy()
+        return pixels
+
+
+@dataclass(frozen=True)
+class Span:
+    """One side of a tile: what it is responsible for, and what it sees."""
+
+    own: slice
+    seen: slice
+
+    @property
+    def inner(self) -> slice:
+        """Its own part within what it sees."""
+        return slice(self.own.start - self.seen.start, self.own.stop - self.seen.start)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Rows and columns of a tile."""
+
+    rows: Span
+    columns: Span
+
+
+def cut(shape: tuple[int, ...], side: int, halo: int, window: int) -> Iterator[Tile]:
+    """Cut (height, width) into tiles alike, of at most `side` px, that see `halo` px or more of their neighbours.
+
+    All are multiples of `window`, and every tile starts at one.
+    """
+    for rows, columns in product(*(_spans(length, side, halo, window) for length in shape[:2])):
+        yield Tile(rows, columns)
+
+
+def _spans(length: int, side: int, halo: int, window: int) -> list[Span]:
+    if length <= side:
+        return [Span(slice(0, length), slice(0, length))]
+    count = -(-(length - 2 * halo) // (side - 2 * halo))
+    starts = [(length - side) * index // (count - 1) // window * window for index in range(count)]
+    borders = [(left + side + right) // 2 for left, right in pairwise(starts)]  # mid-way in what both see
+    ends = zip((0, *borders), (*borders, length), strict=True)
+    return [
+        Span(slice(begin, end), slice(start, start + side)) for start, (begin, end) in zip(starts, ends, strict=True)
+    ]
+
+
+def scaled(span: slice, scale: int) -> slice:
+    """The same span of the enlarged picture."""
+    return slice(span.start * scale, span.stop * scale)
+
+
+def enlarged(picture: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
+    """Enlarge uint8 (H, W) or (H, W, 3) by the Lanczos filter."""
+    size = (picture.shape[1] * scale, picture.shape[0] * scale)
+    return cv2.resize(picture, size, interpolation=cv2.INTER_LANCZOS4).astype(np.uint8, copy=False)
+
+
+def weights_of(scale: int, styles_dir: Path) -> Path | None:
+    """The weights that `styles add swin2sr-xN` brought, None where there are none; StyleError for altered ones."""
+    row = find(f"swin2sr-x{_checked(scale)}")
+    if not (styles_dir / row.id).is_dir():
+        return None
+    return verified(row, styles_dir) / row.files[0].name
+
+
+def _checked(scale: int) -> int:
+    if scale not in SCALES:
+        raise OptionsError(f"upscale must be 2 or 4; got {scale!r}.")
+    return scale
