@@ -60,7 +60,7 @@ $(VENV)/train-installed: requirements-train.txt requirements.txt | $(BIN)/pip
 	$(BIN)/pip install --disable-pip-version-check -r requirements-train.txt
 	@touch $@
 
-$(VENV)/dev-installed: requirements-dev.txt requirements-train.txt requirements.txt | $(BIN)/pip
+$(VENV)/dev-installed: requirements-dev.txt requirements-train.txt requirements-cluster.txt requirements.txt | $(BIN)/pip
 	@echo "Installing the app and its tests into $(VENV): about 3 minutes and 6 GB, once."
 	$(BIN)/pip install --disable-pip-version-check -r requirements-dev.txt
 	@touch $@

@@ -36,8 +36,8 @@ quietly = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.
 HEALTH = {
     "health_check_initial_delay_ms": 0,
     "health_check_period_ms": 500,
-    "health_check_timeout_ms": 2000,
-    "health_check_failure_threshold": 4,
+    "health_check_timeout_ms": 5000,
+    "health_check_failure_threshold": 8,
 }
 """A node that is gone is missed after seconds rather than half a minute."""
 
@@ -238,7 +238,7 @@ def test_ctrl_c_leaves_a_job_that_the_same_command_without_a_cluster_goes_on_wit
         assert process.stdout is not None
         seen = [json.loads(process.stdout.readline()) for _ in range(10)]
         os.killpg(process.pid, signal.SIGINT)
-        rest, errors = process.communicate(timeout=60)
+        rest, errors = process.communicate(timeout=180)
     seen += [json.loads(line) for line in rest.splitlines()]  # and nothing but JSON is on stdout
     assert process.returncode == 130, errors
     assert seen[-1]["interrupted"]
@@ -246,7 +246,7 @@ def test_ctrl_c_leaves_a_job_that_the_same_command_without_a_cluster_goes_on_wit
     drawn_before = sum(mark.read_text().count("\n") for mark in pids.iterdir())
     assert drawn_before >= seen[-1]["done"]
     with started() as process:
-        again, errors = process.communicate(timeout=60)
+        again, errors = process.communicate(timeout=180)
     assert process.returncode == 1, errors  # for the quarantined photo
     assert json.loads(again.splitlines()[-1])["done"] == seen[-1]["remaining"]
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from cartoon.styles.graphplan import Plan
 from cartoon.styles.graphsteps import EXACT, Block, Conv, How, Mean, Pointwise, Resize, Rows
 
-_BAND_BYTES: Final = {"cpu": 12 << 20, "cuda": 1 << 30}
+BAND_BYTES: Final = {"cpu": 12 << 20, "cuda": 1 << 30}
 """Of the widest value of full size. A 288 x 288 head in float32 is one band, and so in two bytes."""
 _BAND_ROWS: Final = 64
 """Bands begin at multiples of this: at whole rows of every level, and at pairs of them."""
@@ -60,7 +60,7 @@ class Runner:
     def __call__(self, pictures: Tensor) -> Tensor:
         """(B, H, W, 3), uint8 or float32, 0..255, H and W multiples of the plan's -> the drawings, alike, float32."""
         x = pictures.to(self._device).permute(0, 3, 1, 2)
-        band = _BAND_BYTES[self._device.type] // (len(x) * x.shape[3] * self._pixel_bytes)
+        band = BAND_BYTES[self._device.type] // (len(x) * x.shape[3] * self._pixel_bytes)
         rows = max(1, band // _BAND_ROWS) * _BAND_ROWS
         kept = {0: x}
         for task in self._at_once if rows >= x.shape[2] else self._in_bands:
