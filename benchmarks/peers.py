@@ -153,7 +153,7 @@ def main() -> None:
 
 
 def _row(name: str, theirs: Sequence[Callable[[], float]], mine: Callable[[], float], runs: int) -> str:
-    taken = [[_rested(work) for work in (mine, *theirs)] for _ in range(runs + 1)][1:]
+    taken = [[rested(work) for work in (mine, *theirs)] for _ in range(runs + 1)][1:]
     cells = [f"{1000 * statistics.median(turn[0] for turn in taken):.0f}"]
     for index in range(1, len(theirs) + 1):
         cells.append(f"{1000 * statistics.median(turn[index] for turn in taken):.0f}")
@@ -161,7 +161,8 @@ def _row(name: str, theirs: Sequence[Callable[[], float]], mine: Callable[[], fl
     return f"| {name} | " + " | ".join(cells) + " |"
 
 
-def _rested(work: Callable[[], float]) -> float:
+def rested(work: Callable[[], float]) -> float:
+    """Seconds that the work took, after a pause."""
     time.sleep(PAUSE_S)
     return work()
 

@@ -21,8 +21,8 @@ from benchmarks.latency import EXAMPLE
 from benchmarks.machine import machine
 from cartoon.image import Pixels, read
 from cartoon.portrait.pipeline import Cartoonizer
-from cartoon.portrait.swin2sr import load_network
-from cartoon.portrait.upscale import HALO, SCALES, Lanczos, Upscaler
+from cartoon.portrait.swin2sr import HALO, load_network
+from cartoon.portrait.upscale import SCALES, Lanczos, Upscaler
 from cartoon.styles.registry import available
 
 DISTANCES = (0, 8, 16, 24, 32, 48, 64, 96, 128, 152, 160)
@@ -68,9 +68,11 @@ def main() -> None:
 
 def enlargers(scale: int, weights: Path | None, device: str) -> dict[str, Enlarge]:
     """What is compared, by name."""
+    ours = Upscaler.small(scale, device, "fp32")
     chosen: dict[str, Enlarge] = {
         "cubic": lambda small: cv2.resize(small, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC),
         "lanczos": lambda small: Lanczos(scale).upscale(small).pixels,
+        "small, fp32": lambda small: ours.upscale(small).pixels,
     }
     if weights is not None:
         upscaler = Upscaler.load(weights, scale, device)
@@ -92,7 +94,7 @@ def smaller(picture: Pixels, scale: int) -> Pixels:
 
 def print_reach(weights: Path | None, scale: int) -> None:
     """The table that HALO stands on."""
-    network = random_network(scale) if weights is None else load_network(weights).module.eval()
+    network = random_network(scale) if weights is None else load_network(weights).module
     torch.manual_seed(0)
     first = torch.rand(1, 3, *STRIP)
     second = first.clone()

@@ -1,4 +1,4 @@
-"""Swin2SR over spandrel: tiles, files, memory, and what is said without weights."""
+"""Enlarging: Swin2SR over spandrel, the small network of our own, tiles, files, memory."""
 
 import pickle
 import subprocess
@@ -6,16 +6,21 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import save_file
 
 from cartoon.errors import OptionsError, ResourceError, StyleError
 from cartoon.portrait import upscale
-from cartoon.portrait.swin2sr import load_network
-from cartoon.portrait.upscale import BYTES_PER_PIXEL, HALO, Lanczos, Upscaler, cut, weights_of
+from cartoon.portrait.crisp import SHA256, WEIGHTS, load_crisp
+from cartoon.portrait.swin2sr import BYTES_PER_PIXEL, HALO, load_network
+from cartoon.portrait.tiling import cut
+from cartoon.portrait.upscale import Lanczos, Upscaler, weights_of
 from cartoon.styles.official import PINS, add, find, official
+from cartoon.styles.weights import sha256_of
 from tests.small_swin2sr import state_of, write_pth
 
 Painter = Callable[..., NDArray[np.uint8]]
@@ -115,6 +120,62 @@ def test_the_picture_given_is_not_changed_and_alpha_is_lanczos(upscaler: Upscale
     assert not np.array_equal(lanczos.pixels, done.pixels)
 
 
+# The small network that is shipped.
+
+
+def line_drawing(side: int = 256) -> NDArray[np.uint8]:
+    """Black curves over flat colours, as wide as this project's are at 1024 px."""
+    picture = np.full((side, side, 3), (236, 200, 170), np.uint8)
+    cv2.ellipse(picture, (side // 2, side // 2), (90, 70), 20, 0, 360, (90, 130, 200), -1, cv2.LINE_AA)
+    for index in range(6):
+        at = (30 + 35 * index, 60 + 25 * index)
+        cv2.ellipse(picture, at, (60, 25), 30 * index, 0, 250, (25, 20, 30), 2 + index % 3, cv2.LINE_AA)
+    return picture
+
+
+def psnr(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> float:
+    return float(10 * np.log10(255**2 / np.square(first.astype(float) - second).mean()))
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+def test_the_small_network_beats_lanczos_at_lines(scale: int) -> None:
+    picture = line_drawing()
+    given = cv2.resize(picture, None, fx=1 / scale, fy=1 / scale, interpolation=cv2.INTER_AREA).astype(np.uint8)
+    small = Upscaler.small(scale, "cpu", "fp32").upscale(given).pixels
+    assert psnr(small, picture) > psnr(Lanczos(scale).upscale(given).pixels, picture) + 1
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+def test_the_small_network_is_the_same_in_tiles(scale: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    upscaler = Upscaler.small(scale, "cpu", "fp32")
+    in_tiles(monkeypatch, 512)
+    whole = upscaler.upscale(noise(150, 203)).pixels
+    in_tiles(monkeypatch, 64)
+    assert np.abs(upscaler.upscale(noise(150, 203)).pixels.astype(int) - whole).max() <= 1
+
+
+def test_it_stands_in_for_swin2sr_and_says_so(tmp_path: Path, weights: Path) -> None:
+    assert Upscaler.best(2, tmp_path, "cpu").name == "the small network"
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / find("swin2sr-x2").files[0].name).write_bytes(weights.read_bytes())
+    add(find("swin2sr-x2"), tmp_path, tmp_path / "own")
+    assert Upscaler.best(2, tmp_path, "cpu").name == "Swin2SR"
+    with pytest.raises(OptionsError, match="upscale must be 2 or 4"):
+        Upscaler.small(3)
+
+
+def test_its_file_is_small_pinned_and_checked(tmp_path: Path) -> None:
+    assert WEIGHTS.stat().st_size < 1_000_000
+    assert sha256_of(WEIGHTS) == SHA256
+    changed = tmp_path / "crisp-v1.safetensors"
+    changed.write_bytes(WEIGHTS.read_bytes()[:-2] + b"xx")
+    with pytest.raises(StyleError, match=r"^crisp-v1\.safetensors is not the file that was shipped"):
+        load_crisp(2, changed)
+    save_file({"first.bias": torch.zeros(3)}, changed, {"config": '{"width": 4, "depth": 1}'})
+    with pytest.raises(StyleError, match=r"^crisp-v1\.safetensors does not fit"):
+        load_crisp(2, changed, None)
+
+
 # Memory.
 
 
@@ -205,8 +266,6 @@ def test_four_times_512_with_the_real_size_stays_under_two_gigabytes(tmp_path: P
     ("scale", "upsampler", "width"), [(2, "pixelshuffle", 36), (4, "pixelshuffle", 36), (4, "nearest+conv", 36)]
 )
 def test_the_published_kinds_are_read(tmp_path: Path, scale: int, upsampler: str, width: int, weights: Path) -> None:
-    from safetensors.torch import save_file
-
     state = state_of(scale, width=width, depths=1, upsampler=upsampler)
     plain, packed = write_pth(tmp_path / "a.pth", state), tmp_path / "a.safetensors"
     save_file({key: value.contiguous() for key, value in state.items()}, packed)

@@ -12,12 +12,18 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cartoon.errors import StyleError
+from cartoon.portrait.tiling import Network
 from cartoon.styles.header import read_metadata
 from cartoon.styles.registry import ASSETS
 from cartoon.styles.weights import sha256_of
 
 WEIGHTS: Final = ASSETS / "crisp-v1.safetensors"
 SHA256: Final = ""
+WINDOW: Final = 8
+HALO: Final = 16
+"""Px that a tile sees beyond its own: more than the 12 that have a say in a pixel, so that tiles are exact."""
+BYTES_PER_PIXEL: Final = {"fp32": 2400, "bf16": 2400, "fp16": 2400}
+"""What a pass takes at its peak for each pixel given, enlarging 4 times."""
 WIDTH: Final = 32
 DEPTH: Final = 4
 """Convolutions between the first and the last."""
@@ -47,7 +53,7 @@ class Crisp(nn.Module):
         return smooth + functional.pixel_shuffle(self.last(lines), 2)  # (B, 3, 2h, 2w)
 
 
-def load_crisp(scale: int, path: Path = WEIGHTS, sha256: str | None = SHA256) -> Crisp:
+def load_crisp(scale: int, path: Path = WEIGHTS, sha256: str | None = SHA256) -> Network:
     """The shipped network. Raises StyleError, naming the file, when it is missing, damaged or altered."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -63,4 +69,5 @@ def load_crisp(scale: int, path: Path = WEIGHTS, sha256: str | None = SHA256) ->
         net.load_state_dict({name: part.float() for name, part in load_file(path).items()})
     except (SafetensorError, OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
         raise StyleError(f"{path.name} does not fit this version: restore the assets folder.") from error
-    return net.eval().requires_grad_(False)
+    module = net.eval().requires_grad_(False)
+    return Network(module, "the small network", scale, WINDOW, HALO, BYTES_PER_PIXEL)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from cartoon.errors import StyleError
 from cartoon.image import Pixels, read
 from cartoon.portrait.compose import Stack
-from cartoon.portrait.guide import Plane, Points
+from cartoon.portrait.guide import Plane, Points, smoothstep
 from cartoon.styles.layers import ALPHA, BACKGROUND, FOREGROUND
 
 SIDE: Final = 288
@@ -63,8 +63,11 @@ def similarity(points: NDArray[np.float32], wanted: NDArray[np.float32]) -> NDAr
     return np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])
 
 
-def mask_of(path: Path) -> Plane:
-    """A head's mask, float32 (SIDE, SIDE), 0..1, from a picture file; raises StyleError."""
+def mask_of(path: Path | None) -> Plane:
+    """A head's mask, float32 (SIDE, SIDE), 0..1, from a picture file, or one that fades evenly; raises StyleError."""
+    if path is None:
+        y, x = np.mgrid[:SIDE, :SIDE].astype(np.float32) / (SIDE - 1) * 2 - 1
+        return np.asarray(1 - smoothstep((x**4 + y**4) ** 0.25, 0.70, 0.97), np.float32)
     try:
         gray = cv2.cvtColor(read(path).pixels, cv2.COLOR_RGB2GRAY)
     except Exception as problem:

@@ -291,7 +291,7 @@ def _finish(sketch: _Sketch, options: Options, card: StyleCard) -> Cartoon:
     with sketch.timed("compose"):
         stack = sketch.drawn[0].stack
         if card.head:
-            mask = mask_of(Path(card.mask))
+            mask = mask_of(Path(card.mask) if card.mask else None)
             for head, drawn in zip(sketch.heads, sketch.drawn[1:], strict=True):
                 paste_head(stack, drawn.stack, head, mask)
             meet(stack, sketch, drawing_share(options.strength))

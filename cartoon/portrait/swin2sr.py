@@ -1,5 +1,8 @@
 """A file of weights -> a Swin2SR network, through spandrel, or a StyleError that says what to do.
 
+Swin2SR (Conde et al. 2022, https://arxiv.org/abs/2209.11345) attends within windows that shift by half a window from
+block to block: tiles start at multiples of a window, so that each has the windows that the whole picture has.
+
 Files are those that Swin2SR's authors publish (https://github.com/mv-lab/swin2sr/releases), or the same tensors as
 safetensors. Nothing but tensors is unpickled, and nothing is built before the shapes are within bounds.
 """
@@ -7,15 +10,20 @@ safetensors. Nothing but tensors is unpickled, and nothing is built before the s
 import pickle
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 
 from cartoon.errors import StyleError
+from cartoon.portrait.tiling import Network
 from cartoon.styles.official import LARGEST_FILE
 
+HALO: Final = 32
+"""Px that a tile sees beyond its own. Information travels half a window a block: 4 x 36 and some convolutions, 155 px,
+are the reach of the published networks; from HALO px on, next to none of it is left (benchmarks.upscale tells)."""
+BYTES_PER_PIXEL: Final = {"fp32": 21_000, "bf16": 14_500, "fp16": 14_500}
+"""What a pass takes at its peak for each pixel of its tiles, measured on a CPU with 128 px; most of it is attention."""
 _FIRST: Final = "layers.0.residual_group.blocks.0"
 _UPSAMPLERS: Final = ("pixelshuffle", "pixelshuffledirect", "nearest+conv")
 """Of the classical, the lightweight and the real-world networks; the others repair pictures, or need more inputs."""
@@ -37,15 +45,6 @@ _DAMAGED: Final = (
 """Whatever torch, safetensors and spandrel stumble over in files that are not what they say."""
 
 
-@dataclass(frozen=True, eq=False)
-class Network:
-    """float (B, 3, h, w), 0..1 -> (B, 3, scale * h, scale * w). window: px, a multiple of which h and w should be."""
-
-    module: torch.nn.Module
-    scale: int
-    window: int
-
-
 def load_network(path: Path) -> Network:
     """Read a file of weights. Raises StyleError, naming the file, when it is missing, damaged or of another network."""
     try:
@@ -63,7 +62,8 @@ def load_network(path: Path) -> Network:
         raise _refused(path) from error
     if network is None or network.upsampler not in _UPSAMPLERS or network.ape:
         raise _refused(path)
-    return Network(network.requires_grad_(False), int(network.upscale), int(network.window_size))
+    module = network.eval().requires_grad_(False)
+    return Network(module, "Swin2SR", int(network.upscale), int(network.window_size), HALO, BYTES_PER_PIXEL)
 
 
 def _state(path: Path) -> dict[str, torch.Tensor]:

@@ -1,16 +1,13 @@
-"""Enlarge a drawn picture 2 or 4 times with Swin2SR, in tiles whose seams cannot be seen.
+"""Enlarge a drawn picture 2 or 4 times by a network, in tiles whose seams cannot be seen, or by a filter.
 
-Swin2SR (Conde et al. 2022, https://arxiv.org/abs/2209.11345) attends within windows that shift by half a window from
-block to block. Tiles start at multiples of a window, so that every tile has the windows that the whole picture has.
+The network is Swin2SR where its weights are, otherwise the small one that is shipped.
 """
 
 import logging
 import os
 import threading
-from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
-from itertools import pairwise, product
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -21,21 +18,18 @@ from numpy.typing import NDArray
 
 from cartoon.errors import OptionsError, ResourceError, StyleError
 from cartoon.image import Alpha, Pixels
+from cartoon.portrait.crisp import load_crisp
 from cartoon.portrait.room import SHARE, free_on, give_back
-from cartoon.portrait.swin2sr import Network, load_network
+from cartoon.portrait.swin2sr import load_network
+from cartoon.portrait.tiling import Network, cut, scaled
 from cartoon.styles.network import pick_device, pick_precision
 from cartoon.styles.official import find, verified
 
 log = logging.getLogger(__name__)
 
 SCALES: Final = (2, 4)
-HALO: Final = 32
-"""Px that a tile sees beyond its own. Information travels half a window a block: 4 x 36 and some convolutions, 155 px,
-are the reach of the published networks; from HALO px on, next to none of it is left (benchmarks.upscale tells)."""
 TILES: Final = (512, 256, 192, 128)
 """Sides of a tile, px, the largest first: steps, so that a little more or less free memory changes no pixel."""
-BYTES_PER_PIXEL: Final = {"fp32": 21_000, "bf16": 14_500, "fp16": 14_500}
-"""What a pass takes at its peak for each pixel of its tiles, measured on a CPU with 128 px; most of it is attention."""
 CPU_PASS: Final = 1 << 30
 """Bytes that a pass may take on a CPU, however much is free."""
 _DTYPES: Final = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -61,7 +55,7 @@ class Enlarger(Protocol):
 
 
 class Lanczos:
-    """Enlarges by the Lanczos filter of 8 x 8 px: no weights, no guesses, never in Swin2SR's place unasked."""
+    """Enlarges by the Lanczos filter of 8 x 8 px: no weights, no guesses, never in a network's place unasked."""
 
     def __init__(self, scale: int) -> None:
         self.scale = _checked(scale)
@@ -72,12 +66,12 @@ class Lanczos:
 
 
 class Upscaler:
-    """A Swin2SR network on one device, ready as soon as it is there; threads take turns."""
+    """A network on one device, ready as soon as it is there; threads take turns."""
 
     def __init__(self, network: Network, device: torch.device, precision: str) -> None:
-        self.scale, self.device, self.precision = network.scale, device, precision
-        self._window = network.window
-        self._network = network.module.to(device).eval()
+        self.name, self.scale = network.name, network.scale
+        self.device, self.precision = device, precision
+        self._network, self._module = network, network.module.to(device)
         self._free = free_on(device)
         self._turn = threading.Lock()
         self._largest = TILES[0]
@@ -93,12 +87,27 @@ class Upscaler:
         if weights is None:
             raise StyleError(
                 f"Swin2SR has no weights for x{scale} here: run `python -m cartoon styles add swin2sr-x{scale}` once, "
-                "or ask for lanczos, which needs none."
+                "or use the small network, which is here, or lanczos, which needs none."
             )
-        place = pick_device(device)
         network = load_network(weights)
         if network.scale != scale:
             raise StyleError(f"{weights.name} enlarges x{network.scale}, not x{scale}: give the weights for x{scale}.")
+        return cls._placed(network, device, precision)
+
+    @classmethod
+    def small(cls, scale: int, device: str = "auto", precision: str = "auto") -> "Upscaler":
+        """Load the network that is shipped. Errors as `load`."""
+        return cls._placed(load_crisp(_checked(scale)), device, precision)
+
+    @classmethod
+    def best(cls, scale: int, styles_dir: Path, device: str = "auto", precision: str = "auto") -> "Upscaler":
+        """Swin2SR where `styles add swin2sr-xN` brought its weights, otherwise the small one; `name` says which."""
+        weights = weights_of(scale, styles_dir)
+        return cls.small(scale, device, precision) if weights is None else cls.load(weights, scale, device, precision)
+
+    @classmethod
+    def _placed(cls, network: Network, device: str, precision: str) -> "Upscaler":
+        place = pick_device(device)
         if place.type == "cpu":
             torch.set_num_threads(os.cpu_count() or 1)  # as cartoon.styles.network
         return cls(network, place, pick_precision(place, precision))
@@ -137,7 +146,7 @@ class Upscaler:
 
     def _together(self, side: int) -> int:
         """Tiles that a pass may hold now."""
-        free, each = int(SHARE * self._free()), BYTES_PER_PIXEL[self.precision] * side * side
+        free, each = int(SHARE * self._free()), self._network.bytes_per_pixel[self.precision] * side * side
         if self.device.type == "cpu":  # one after the other: nothing is gained by more
             return min(1, min(free, CPU_PASS) // each)
         return free // each
@@ -146,8 +155,8 @@ class Upscaler:
     def _run(self, pixels: Pixels, side: int, together: int) -> Pixels:
         """All tiles of a side, so many in a pass."""
         height, width = pixels.shape[:2]
-        window, scale = self._window, self.scale
-        halo = -(-HALO // window) * window
+        window, scale = self._network.window, self.scale
+        halo = -(-self._network.halo // window) * window
         side = max(side // window * window, 2 * halo + window)
         below, right = -height % window, -width % window
         padded = np.pad(pixels, ((0, below), (0, right), (0, 0)), mode="reflect")  # as Swin2SR pads by itself
@@ -166,59 +175,12 @@ class Upscaler:
         """uint8 (B, h, w, 3) -> uint8 (B, s*h, s*w, 3)."""
         given = torch.from_numpy(seen).to(self.device).permute(0, 3, 1, 2).float().div_(255)
         dtype = _DTYPES.get(self.precision)
-        # Not cast as a whole: the attention's mask, its norms and the sums over 36 blocks stay in float32.
+        # Not cast as a whole: attention's masks, the norms and the sums over many blocks stay in float32.
         with nullcontext() if dtype is None else torch.autocast(self.device.type, dtype):
-            drawn: torch.Tensor = self._network(given)
+            drawn: torch.Tensor = self._module(given)
         levels = drawn.float().mul_(255).round_().clamp_(0, 255).to(torch.uint8)
         pixels: Pixels = levels.permute(0, 2, 3, 1).cpu().numpy()
         return pixels
-
-
-@dataclass(frozen=True)
-class Span:
-    """One side of a tile: what it is responsible for, and what it sees."""
-
-    own: slice
-    seen: slice
-
-    @property
-    def inner(self) -> slice:
-        """Its own part within what it sees."""
-        return slice(self.own.start - self.seen.start, self.own.stop - self.seen.start)
-
-
-@dataclass(frozen=True)
-class Tile:
-    """Rows and columns of a tile."""
-
-    rows: Span
-    columns: Span
-
-
-def cut(shape: tuple[int, ...], side: int, halo: int, window: int) -> Iterator[Tile]:
-    """Cut (height, width) into tiles alike, of at most `side` px, that see `halo` px or more of their neighbours.
-
-    All are multiples of `window`, and every tile starts at one.
-    """
-    for rows, columns in product(*(_spans(length, side, halo, window) for length in shape[:2])):
-        yield Tile(rows, columns)
-
-
-def _spans(length: int, side: int, halo: int, window: int) -> list[Span]:
-    if length <= side:
-        return [Span(slice(0, length), slice(0, length))]
-    count = -(-(length - 2 * halo) // (side - 2 * halo))
-    starts = [(length - side) * index // (count - 1) // window * window for index in range(count)]
-    borders = [(left + side + right) // 2 for left, right in pairwise(starts)]  # mid-way in what both see
-    ends = zip((0, *borders), (*borders, length), strict=True)
-    return [
-        Span(slice(begin, end), slice(start, start + side)) for start, (begin, end) in zip(starts, ends, strict=True)
-    ]
-
-
-def scaled(span: slice, scale: int) -> slice:
-    """The same span of the enlarged picture."""
-    return slice(span.start * scale, span.stop * scale)
 
 
 def enlarged(picture: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:

@@ -1,6 +1,6 @@
 """Plans kept as safetensors, so that a graph is read once; a damaged file gives no plan rather than a wrong one.
 
-The file's metadata hold the plan's steps (JSON) and a SHA-256 over them and the arrays.
+The file's metadata hold a SHA-256 and, after a space, what it is of beside the arrays: the plan's steps (JSON).
 """
 
 import hashlib
@@ -38,9 +38,10 @@ def load(path: Path) -> Plan | None:
         metadata = read_metadata(path)
         with safe_open(path, framework="numpy") as file:
             arrays = tuple(file.get_tensor(f"{index:04}") for index in range(len(file.keys())))
-        if metadata.get("sha256") != _digest(metadata["plan"], arrays):
+        digest, _, text = metadata["plan"].partition(" ")
+        if digest != _digest(text, arrays):
             raise ValueError("its checksum differs")
-        told = json.loads(metadata["plan"])
+        told = json.loads(text)
         steps = tuple(
             Step(kind, tuple(map(int, inputs)), tuple(map(float, numbers)), tuple(map(int, places)))
             for kind, inputs, numbers, places in told["steps"]
@@ -62,7 +63,7 @@ def save(path: Path, plan: Plan) -> None:
     tensors = {f"{index:04}": array for index, array in enumerate(plan.arrays)}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, packed(tensors, {"plan": text, "sha256": _digest(text, plan.arrays)}))
+        write_atomically(path, packed(tensors, {"plan": f"{_digest(text, plan.arrays)} {text}"}))
     except (CartoonError, OSError) as problem:
         log.warning("%s is not kept: %s", path.name, problem)
 

@@ -49,9 +49,10 @@ class Folder:
         if given[0].dtype != given[1].dtype or given[0].dtype.kind != "f":
             raise Unfit(f"computes with {given[0].dtype} and {given[1].dtype}")
         try:
-            self._spend(np.broadcast_shapes(given[0].shape, given[1].shape))
+            shape = np.broadcast_shapes(given[0].shape, given[1].shape)
         except ValueError as error:
             raise Unfit(f"computes with {given[0].shape} and {given[1].shape}") from error
+        self._spend(shape)
         with np.errstate(all="ignore"):  # what comes out infinite is refused where it is used
             return np.asarray(work(given[0], given[1]), np.float32)
 

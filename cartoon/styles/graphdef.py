@@ -41,6 +41,7 @@ class _Purse:
 
     def __init__(self) -> None:
         self.fields = MOST_FIELDS
+        self.filled = MOST_ELEMENTS
 
     def spend(self, fields: int) -> None:
         self.fields -= fields
@@ -183,6 +184,9 @@ def _tensor(view: memoryview, purse: _Purse) -> Array:
         raise Damaged(f"has {len(values)} values for {size}")
     if len(values) < 2:  # one stands for all; none are zeros
         return np.broadcast_to(values if len(values) else np.zeros(1, dtype), (size,)).reshape(shape)
+    purse.filled -= size
+    if purse.filled < 0:
+        raise Damaged("has more values than any such graph holds")
     filled = np.full(size, values[-1])  # the last one stands for those that are missing
     filled[: len(values)] = values
     return filled.reshape(shape)

@@ -29,6 +29,7 @@ class Draft:
         self._facts: list[Facts] = []
         self._arrays: list[Weights] = []
         self._seen: dict[Step, int] = {}
+        self._boxes: dict[int, tuple[int, Numbers, float] | None] = {}
         self._room = MOST_WEIGHTS
 
     def facts(self, value: int) -> Facts:
@@ -107,7 +108,9 @@ class Draft:
 
     def divided(self, one: int, other: int) -> int:
         """one / other; a box's sum by the sum of ones, which counts the box's pixels in the picture, is a mean."""
-        above, below = self._box(one), self._box(other)
+        for value in {one, other} - self._boxes.keys():
+            self._boxes[value] = self._box(value)
+        above, below = self._boxes[one], self._boxes[other]
         if below is None or (ones := self._steps[below[0]]).kind != "fill":
             return self.emit("divide", (one, other))
         counted, summed = self._facts[other], self._facts[one]
@@ -129,12 +132,13 @@ class Draft:
                 open_ += self._steps[value].inputs
         place = {value: index for index, value in enumerate(sorted(needed))}
         used = sorted({index for value in needed for index in self._steps[value].arrays})
+        seat = {index: at for at, index in enumerate(used)}
         steps = tuple(
             Step(
                 step.kind,
                 tuple(place[value] for value in step.inputs),
                 step.numbers,
-                tuple(used.index(index) for index in step.arrays),
+                tuple(seat[index] for index in step.arrays),
             )
             for step in (self._steps[value] for value in sorted(needed))
         )

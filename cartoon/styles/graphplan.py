@@ -38,7 +38,7 @@ MOST_STRIDE: Final = 4
 MOST_LEVEL: Final = 64
 MOST_RADIUS: Final = 15
 MOST_STEPS: Final = 2000
-MOST_WEIGHTS: Final = 1 << 25
+MOST_WEIGHTS: Final = 1 << 24
 """Numbers in all arrays together; the official graphs have 1.5 million."""
 
 Weights = NDArray[np.float32]

@@ -22,6 +22,8 @@ EXACT: Final = frozenset({"affine", "clamp", "truncate", "multiply", "divide", "
 _GROUPED: Final = 4
 """A convolution to at most so many channels is done for two by two pixels at once: the kernels of oneDNN and cuDNN
 compute sixteen channels anyway."""
+_GROUPED_WEIGHTS: Final = 1 << 16
+"""It takes four times the weights."""
 
 
 class Block(Protocol):
@@ -56,7 +58,8 @@ class Conv:
         self._weight, self._bias = how.placed(weight), how.placed(bias)
         self._four: tuple[Tensor, Tensor] | None = None
         square = weight.shape[2] == 2 * self._pad[0] + 1 and weight.shape[3] == 2 * self._pad[1] + 1
-        if self._stride == self._groups == 1 and len(weight) <= _GROUPED and square:
+        small = len(weight) <= _GROUPED and weight.numel() <= _GROUPED_WEIGHTS
+        if self._stride == self._groups == 1 and small and square:
             self._four = how.placed(_for_four(weight)), how.placed(bias.repeat_interleave(4))
 
     def reach(self, rows: Rows) -> Rows:

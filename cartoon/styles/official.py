@@ -117,6 +117,8 @@ def verified(row: OfficialStyle, styles_dir: Path) -> Path:
     pins = _pins(folder)
     for file in row.files:
         pin = file.sha256 or pins.get(file.name)
+        if pin is None and file.name == MASK:
+            continue
         if pin is None:
             raise StyleError(f"{file.name} of {row.id} has no sha256 in {PINS} to be checked against: {again}.")
         if not _matches(folder / file.name, pin):
@@ -135,20 +137,21 @@ def add(
 ) -> Path:
     """Put a style's files into `styles_dir/<id>` and return that folder; all of them at once, or nothing.
 
-    source: a folder that holds them already; None: they are fetched, and an interrupted call is gone on with. Nothing
+    source: a folder that holds them already (the mask may be missing there); None: they are fetched, and an interrupted call is gone on with. Nothing
     is done where they are in place and match their pins; what does not match is replaced by what does.
     Raises StyleError, ResourceError and its kinds, as `fetch`.
     """
     folder, aside = styles_dir / row.id, styles_dir / f".{row.id}.part"
     with _writing(row.id), _alone(styles_dir, row.id):
         pins = _pins(folder) | {file.name: file.sha256 for file in row.files if file.sha256}
-        if all(_matches(folder / file.name, pins.get(file.name, "")) for file in row.files):
+        wanted = [file for file in row.files if source is None or _given(file, source)]
+        if all(_matches(folder / file.name, pins.get(file.name, "")) for file in wanted):
             return folder
         if source is not None:
             shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(exist_ok=True)
         here = _pins(aside)
-        for file in row.files:
+        for file in wanted:
             pin = pins.get(file.name)
             came = here.get(file.name, "")
             if pin in (None, came) and _matches(aside / file.name, came):
@@ -162,6 +165,11 @@ def add(
         _swap(aside, folder)
     log.info("style %s added", row.id)
     return folder
+
+
+def _given(file: OfficialFile, source: Path) -> bool:
+    """Whether a file is taken from a folder: a style draws without its mask, heads are then blended in softly."""
+    return file.name != MASK or (source / MASK).exists()
 
 
 def _fetch(file: OfficialFile, into: Path, pin: str | None, watch: Watch, network: Network) -> None:
@@ -272,12 +280,12 @@ def cards_in(styles_dir: Path) -> tuple[StyleCard, ...]:
     cards = []
     for row in added(styles_dir):
         folder, pins = styles_dir / row.id, _pins(styles_dir / row.id)
-        if all(name in pins for name in (WHOLE, HEAD, MASK)):
+        if WHOLE in pins and HEAD in pins:
             parts = [
                 StyleCard(
                     row.id, row.title, str(folder / name), pins[name], row.licence, row.origin, 16, 0.0, PAINTED
                 )
                 for name in (WHOLE, HEAD)
             ]
-            cards.append(replace(parts[0], head=parts[1], mask=str(folder / MASK)))
+            cards.append(replace(parts[0], head=parts[1], mask=str(folder / MASK) if MASK in pins else ""))
     return tuple(cards)
