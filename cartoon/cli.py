@@ -36,6 +36,7 @@ Exaggeration = Annotated[float, typer.Option(help="0 (true proportions) to 1 (bi
 Background = Annotated[str, typer.Option(help="drawn, photo, transparent or a colour like #3366CC.")]
 Format = Annotated[str, typer.Option(help="png, jpg, webp, or keep for each photo's own.")]
 Quality = Annotated[int, typer.Option(help="1 to 100, for jpg and webp.")]
+Upscale = Annotated[int, typer.Option(metavar="2|4", help="Enlarge the drawings, by Swin2SR where it was added.")]
 GateName = Annotated[
     str, typer.Option("--gate", help="A drawing that looks wrong: flag (deliver, say so), refuse or off.")
 ]
@@ -73,6 +74,7 @@ def run(
     background: Background = "drawn",
     format: Format = "png",
     quality: Quality = 95,
+    upscale: Upscale = 1,
     zip: Annotated[Path | None, typer.Option("--zip", metavar="FILE", help="Also pack the results into FILE.")] = None,
     gate: GateName = "flag",
     device: Device = None,
@@ -93,7 +95,7 @@ def run(
     with exit_codes():
         from cartoon.work import Request, draw
 
-        options = _options(style, strength, size, exaggeration, background, format, quality)
+        options = _options(style, strength, size, exaggeration, background, format, quality, upscale)
         request = Request(
             tuple(inputs), out, zip, overwrite, as_json, _gate(gate), dry_run, anyway, retry_failed, cluster
         )
@@ -125,6 +127,30 @@ def watch(
         options = _options(style, strength, size, exaggeration, background, format, quality)
         request = Request((folder,), out, None, False, as_json, _gate(gate))
         code = keep_drawing(request, options, _settings(device=device), context.obj)
+    raise typer.Exit(code)
+
+
+@app.command("upscale")
+def enlarge(
+    context: typer.Context,
+    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT", help="Pictures, folders, or zips.")],
+    out: Out,
+    scale: Annotated[int, typer.Option(metavar="2|4", help="How many times larger.")] = 2,
+    format: Format = "png",
+    quality: Quality = 95,
+    zip: Annotated[Path | None, typer.Option("--zip", metavar="FILE", help="Also pack the results into FILE.")] = None,
+    device: Device = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Make again what is already in OUT.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Enlarge pictures without drawing them: the same durable job as `run`."""
+    with exit_codes():
+        from cartoon.enlarge import enlarge as enlarge_all
+        from cartoon.work import Request
+
+        options = _options("anime", 1.0, "original", 0.0, "drawn", format, quality, scale)
+        request = Request(tuple(inputs), out, zip, overwrite, as_json, "off", anyway=True)
+        code = enlarge_all(request, options, _settings(device=device), context.obj)
     raise typer.Exit(code)
 
 
@@ -228,12 +254,26 @@ def bench(
 
 
 def _options(
-    style: str, strength: float, size: str, exaggeration: float, background: str, format: str, quality: int
+    style: str,
+    strength: float,
+    size: str,
+    exaggeration: float,
+    background: str,
+    format: str,
+    quality: int,
+    upscale: int = 1,
 ) -> "Options":
     from cartoon.settings import Options
 
     return Options(
-        style, strength, cast("SizeOption", size), exaggeration, background, cast("FormatOption", format), quality
+        style,
+        strength,
+        cast("SizeOption", size),
+        exaggeration,
+        background,
+        cast("FormatOption", format),
+        quality,
+        upscale,
     )
 
 

@@ -145,9 +145,10 @@ class _Routes:
         offset, limit = _whole(request, "offset", 0), _whole(request, "limit", ITEMS)
         if not 1 <= limit <= MOST_ITEMS:
             raise OptionsError(f"limit must be from 1 to {MOST_ITEMS}; got {limit}.")
-        rows = await self._ask(self._desk.rows, id)
-        part = [{"number": n, **row} for n, row in enumerate(rows[offset : offset + limit], offset)]
-        return JSONResponse({"total": len(rows), "offset": offset, "items": _clean(part)}, headers=NOT_KEPT)
+        total = (await self._ask(self._desk.glance, id)).counts.total
+        rows = await self._ask(self._desk.rows, id, offset, limit)
+        part = [{"number": n, **row} for n, row in enumerate(rows, offset)]
+        return JSONResponse({"total": total, "offset": offset, "items": _clean(part)}, headers=NOT_KEPT)
 
     async def picture(self, request: Request, id: str, number: str) -> Response:
         """The drawing of an item."""

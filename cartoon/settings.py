@@ -20,6 +20,7 @@ SIZE_RANGE: Final = (64, 4096)
 EXAGGERATION_RANGE: Final = (0.0, 1.0)
 QUALITY_RANGE: Final = (1, 100)
 FORMATS: Final[tuple[Format, ...]] = ("png", "jpg", "webp", "keep")
+UPSCALES: Final = (1, 2, 4)
 NAMED_BACKGROUNDS: Final = ("drawn", "photo", "transparent")
 STYLES_DIR: Final = Path(__file__).resolve().parents[1] / "styles"
 """Where a user's own styles lie unless CARTOON_STYLES_DIR says otherwise: in the checkout, from wherever it is run."""
@@ -73,6 +74,7 @@ class Options:
     background: "drawn", "photo", "transparent" or "#RRGGBB".
     format: "png", "jpg", "webp" or "keep" (the input's own, where that is one of the three).
     quality: 1..100, for jpg and webp.
+    upscale: 2 or 4 enlarge the finished drawing by a network; 1 leaves it.
 
     Raises OptionsError with a sentence that names the option, its range and the value given.
     """
@@ -84,6 +86,7 @@ class Options:
     background: str = "drawn"
     format: Format = "png"
     quality: int = 95
+    upscale: int = 1
 
     def __post_init__(self) -> None:
         if not isinstance(self.style, str) or not self.style.strip():
@@ -97,6 +100,9 @@ class Options:
             raise OptionsError(
                 f"background {self.background!r} is not known: use drawn, photo, transparent or a colour like #3366CC."
             )
+        object.__setattr__(self, "upscale", _whole("upscale", self.upscale, (UPSCALES[0], UPSCALES[-1])))
+        if self.upscale not in UPSCALES:
+            raise OptionsError(f"upscale must be 1, 2 or 4; got {self.upscale!r}.")
         if self.format not in FORMATS:
             raise OptionsError(f"format {self.format!r} is not known: use one of {', '.join(FORMATS)}.")
 

@@ -48,9 +48,15 @@ def draw(request: Request, options: Options, settings: Settings, load: Load | No
     load: the artist for this process; without one it is loaded in a process of its own, so that a photo that crashes it
     takes nothing else down. Raises what open_order and run raise, KeyboardInterrupt after a summary.
     """
-    card = Register(settings.styles_dir).find(options.style)
+    return finish(request, options, settings, load, Register(settings.styles_dir).find(options.style).sha256)
+
+
+def finish(
+    request: Request, options: Options, settings: Settings, load: Load | None, model: str, usual: Load | None = None
+) -> int:
+    """As draw, for a model with this sha256. usual: what a process of its own loads, unless it is the Cartoonizer."""
     with watching() as watch:
-        order = order_of(request, options, card.sha256)
+        order = order_of(request, options, model)
         job = open_order(order, watch, _beside(order, settings.data_dir))
         index.note(settings.data_dir, job.folder.parent.parent)
     try:
@@ -63,7 +69,7 @@ def draw(request: Request, options: Options, settings: Settings, load: Load | No
                 if request.dry_run:
                     job.discard()
                     return FAILED if forecast.failing else DONE
-            crew = crew_for(request, settings, load) if job.counts.remaining else None
+            crew = crew_for(request, settings, load, usual) if job.counts.remaining else None
         except CartoonError:
             job.discard()
             raise
@@ -111,13 +117,13 @@ def _beside(order: Order, data_dir: Path | None) -> Path | None:
     return data_dir / "cluster-jobs" / hashlib.sha256(remote.shown(order.out).encode()).hexdigest()
 
 
-def crew_for(request: Request, settings: Settings, load: Load | None) -> Crew:
+def crew_for(request: Request, settings: Settings, load: Load | None, usual: Load | None = None) -> Crew:
     """Who draws: a cluster, or a process of its own, or for a given artist this process."""
     if request.cluster:
         from cartoon.jobs.cluster import OnRay
 
         return OnRay(request.cluster, settings, load or load_cartoonizer, None if load else judge)
-    return Threads(load(settings)) if load else Worker(load_cartoonizer, settings, judge)
+    return Threads(load(settings)) if load else Worker(usual or load_cartoonizer, settings, judge)
 
 
 def load_cartoonizer(settings: Settings) -> Artist:

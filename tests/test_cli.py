@@ -141,7 +141,7 @@ def test_the_flags_defaults_are_those_of_options() -> None:
         (["--background", "pink"], "background"),
         (["--format", "gif"], "format"),
         (["--quality", "0"], "quality"),
-        (["--upscale", "2"], "--upscale"),
+        (["--upscale", "3"], "upscale must be 1, 2 or 4"),
         (["--gate", "maybe"], "gate"),
     ],
 )

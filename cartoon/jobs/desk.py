@@ -191,11 +191,12 @@ class Desk:
                 raise MissingError("There is nothing of this photo yet: ask again when it is drawn.")
             return job.entries[number], attempt
 
-    def rows(self, id: str) -> list[dict[str, object]]:
-        """The report, one row per item."""
+    def rows(self, id: str, offset: int = 0, limit: int | None = None) -> list[dict[str, object]]:
+        """The report, one row per item; of a large job a part."""
         with self._changed:
             job = self._job(id)
-            return report.rows(job.entries, job.state.settled)
+            part = job.entries[offset:] if limit is None else job.entries[offset : offset + limit]
+            return report.rows(part, job.state.settled)
 
     def pause(self, id: str) -> None:
         """Start nothing further until resumed."""

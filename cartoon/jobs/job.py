@@ -183,7 +183,7 @@ def differences(one: Order, other: Order) -> list[str]:
         told.append(f"style {one.options.style}, now {other.options.style}")
     elif one.model != other.model:
         told.append(f"other weights of the style {one.options.style}")
-    for name in ("strength", "size", "exaggeration", "background", "format", "quality"):
+    for name in ("strength", "size", "exaggeration", "background", "format", "quality", "upscale"):
         was, now = getattr(one.options, name), getattr(other.options, name)
         if was != now and not (name == "quality" and one.options.format == other.options.format == "png"):
             told.append(f"{name} {was}, now {now}")

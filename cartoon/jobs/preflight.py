@@ -113,9 +113,9 @@ def free_on(place: Path) -> int:
 
 
 def _drawn(size: tuple[int, int], options: Options) -> tuple[int, int]:
-    if options.size == "original":
-        return size
-    scale = options.size / max(size)
+    scale = float(options.upscale)
+    if options.size != "original":
+        scale *= options.size / max(size)
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 

@@ -187,12 +187,11 @@ def drawing_share(strength: float) -> float:
 def _asked_shape(photo: Photo, options: Options) -> tuple[int, int]:
     """(height, width), as cartoon.portrait.pipeline.result_shape, which cannot be had without torch."""
     height, width = photo.pixels.shape[:2]
-    if options.size == "original":
-        return height, width
-    scale = options.size / max(height, width)
-    if height >= width:
-        return options.size, max(1, round(width * scale))
-    return max(1, round(height * scale)), options.size
+    if options.size != "original":
+        scale = options.size / max(height, width)
+        shape = (options.size, max(1, round(width * scale))), (max(1, round(height * scale)), options.size)
+        height, width = shape[height < width]
+    return height * options.upscale, width * options.upscale
 
 
 def _fills_some(photo: Photo, cartoon: Cartoon) -> bool:

@@ -1,11 +1,11 @@
-"""Photo and drawing brought to one geometry before they are mixed, so that a drawing that moves features does not ghost.
+"""Photo and drawing brought to one geometry before they are mixed: a drawing that moves features then does not ghost.
 
 Both are carried along the optical flow between them, each the part of the way that the other does not go (Beier, Neely,
 "Feature-based image metamorphosis", 1992; the flow: Kroeger et al., "Fast Optical Flow using Dense Inverse Search",
 2016).
 """
 
-from typing import Final
+from typing import Final, TypeVar
 
 import cv2
 import numpy as np
@@ -35,8 +35,9 @@ def flow_between(photo: Pixels, drawing: Pixels) -> Flow:
         for p in (photo, drawing)
     ]
     finder = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
-    there = finder.calc(small[0], small[1], None)
-    back = finder.calc(small[1], small[0], None)
+    there, back = (
+        finder.calc(one, other, np.zeros((*one.shape, 2), np.float32)) for one, other in (small, small[::-1])
+    )
     # A place whose way back does not lead home was not found.
     y, x = np.mgrid[: size[1], : size[0]].astype(np.float32)
     home = there + cv2.remap(back, x + there[..., 0], y + there[..., 1], cv2.INTER_LINEAR)
@@ -48,10 +49,13 @@ def flow_between(photo: Pixels, drawing: Pixels) -> Flow:
     return np.asarray(smooth / max(size), np.float32)
 
 
-def carried(picture: NDArray[np.float32] | Pixels, flow: Flow, share: float) -> NDArray[np.float32] | Pixels:
+Picture = TypeVar("Picture", NDArray[np.float32], NDArray[np.uint8])
+
+
+def carried(picture: Picture, flow: Flow, share: float) -> Picture:
     """A picture (H, W, ...) whose content has gone a share (-1..1) of the way along the flow."""
     height, width = picture.shape[:2]
     full = cv2.resize(flow, (width, height), interpolation=cv2.INTER_LINEAR) * np.float32(share * max(height, width))
     y, x = np.mgrid[:height, :width].astype(np.float32)
     moved = cv2.remap(picture, x - full[..., 0], y - full[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return moved  # type: ignore[no-any-return]
+    return moved.astype(picture.dtype, copy=False)

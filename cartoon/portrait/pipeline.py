@@ -6,6 +6,7 @@ decode (door) -> detect -> warp, guide, a crop per small or huge face -> network
 
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -34,6 +35,7 @@ from cartoon.portrait.render import Asked, drawing_share, render
 from cartoon.portrait.room import Room, free_on, give_back, one_heap, pixels_of_photos, watch
 from cartoon.portrait.scale import resize
 from cartoon.portrait.turns import Gate, Ticket
+from cartoon.portrait.upscale import Upscaler
 from cartoon.settings import STYLES_DIR, Care, Options, Size
 from cartoon.styles.layers import ALPHA, FOREGROUND
 from cartoon.styles.network import Canvas, Drawn, StyleNet, devices
@@ -78,6 +80,9 @@ class Cartoonizer:
         self._register, self._detector, self._matte = register, detector, matte
         room = Room(first.device.type, first.precision, free_on(first.device))
         self.batcher = Batcher([Residents(net, shipped) for net in nets], room)
+        self._devices = [str(net.device) for net in nets]
+        self._upscalers: dict[int, Upscaler] = {}
+        self._loading = threading.Lock()
         self._careful = Careful([net.device for net in nets], shipped)
         for net in nets:
             watch(net.device)
@@ -118,12 +123,13 @@ class Cartoonizer:
         size: Size = 1024,
         exaggeration: float = 0.5,
         background: str = "drawn",
+        upscale: int = 1,
     ) -> Cartoon:
         """Draw one photo: uint8 (H, W, 3) sRGB, or a Photo.
 
         Raises OptionsError, StyleError, InputError or ResourceError.
         """
-        options = Options(style, strength, size, exaggeration, background)
+        options = Options(style, strength, size, exaggeration, background, upscale=upscale)
         return self.draw(as_photo(photo), options)
 
     def draw(self, photo: Photo, options: Options, *, urgent: bool = True) -> Cartoon:
@@ -178,7 +184,20 @@ class Cartoonizer:
                 cartoon = _finish(sketch, options, card)
             if large:
                 give_back()
-            return cartoon
+        return cartoon if options.upscale == 1 else self._upscaled(cartoon, options.upscale)
+
+    def _upscaled(self, cartoon: Cartoon, scale: int) -> Cartoon:
+        """The drawing enlarged by the best network there is: Swin2SR where it was added, else the small one."""
+        began = time.perf_counter()
+        with self._loading:
+            if scale not in self._upscalers:
+                folder = self._register.folder or STYLES_DIR
+                self._upscalers[scale] = Upscaler.best(scale, folder, self._devices[0], self.precision)
+        upscaler = self._upscalers[scale]
+        large = upscaler.upscale(cartoon.pixels, cartoon.alpha)
+        seconds = {**cartoon.seconds, "upscale": time.perf_counter() - began}
+        note = f"Enlarged {scale} times by {upscaler.name}."
+        return replace(cartoon, pixels=large.pixels, alpha=large.alpha, seconds=seconds, notes=(*cartoon.notes, note))
 
     def submit(self, photo: Photo, options: Options, *, urgent: bool = True) -> "Future[Cartoon]":
         """As draw, in a thread of this Cartoonizer's; `at_once` are under way at a time, the rest may be cancelled."""
@@ -207,9 +226,10 @@ class Cartoonizer:
         size: Size = 1024,
         exaggeration: float = 0.5,
         background: str = "drawn",
+        upscale: int = 1,
     ) -> list[Cartoon]:
         """Draw many photos alike: same order, same pixels as one by one."""
-        options = Options(style, strength, size, exaggeration, background)
+        options = Options(style, strength, size, exaggeration, background, upscale=upscale)
         return self.draw_all([as_photo(photo) for photo in photos], options)
 
     def draw_all(self, photos: Sequence[Photo], options: Options) -> list[Cartoon]:

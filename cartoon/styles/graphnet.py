@@ -58,7 +58,7 @@ class GraphNet:
 
 
 def _layers(drawn: NDArray[np.float32], canvas: Canvas) -> NDArray[np.float32]:
-    """A drawing (H, W, 3), BGR, 0..255, maybe padded, as layers: before and behind alike, the person as the guide says."""
+    """A drawing (H, W, 3), BGR, 0..255, maybe padded, as layers: all is before and behind; the guide has the person."""
     height, width = canvas.pixels.shape[:2]
     stack = np.zeros((len(PLANES), height, width), np.float32)
     for plane in range(3):

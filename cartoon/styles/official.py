@@ -137,8 +137,9 @@ def add(
 ) -> Path:
     """Put a style's files into `styles_dir/<id>` and return that folder; all of them at once, or nothing.
 
-    source: a folder that holds them already (the mask may be missing there); None: they are fetched, and an interrupted call is gone on with. Nothing
-    is done where they are in place and match their pins; what does not match is replaced by what does.
+    source: a folder that holds them already (the mask may be missing there); None: they are fetched, and an
+    interrupted call is gone on with. Nothing is done where they are in place and match their pins; what does not match is
+    replaced by what does.
     Raises StyleError, ResourceError and its kinds, as `fetch`.
     """
     folder, aside = styles_dir / row.id, styles_dir / f".{row.id}.part"
