@@ -18,7 +18,7 @@ from cartoon.styles.registry import ASSETS
 from cartoon.styles.weights import sha256_of
 
 WEIGHTS: Final = ASSETS / "crisp-v1.safetensors"
-SHA256: Final = ""
+SHA256: Final = "28db516a9d5fc974f61b559b39a44cdecda31eb5431b8af7dee24948495e014d"
 WINDOW: Final = 8
 HALO: Final = 16
 """Px that a tile sees beyond its own: more than the 12 that have a say in a pixel, so that tiles are exact."""
