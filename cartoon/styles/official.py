@@ -138,14 +138,14 @@ def add(
     """Put a style's files into `styles_dir/<id>` and return that folder; all of them at once, or nothing.
 
     source: a folder that holds them already (the mask may be missing there); None: they are fetched, and an
-    interrupted call is gone on with. Nothing is done where they are in place and match their pins; what does not match is
-    replaced by what does.
+    interrupted call is gone on with. Nothing is done where they are in place and match their pins; what does not match
+    is replaced by what does.
     Raises StyleError, ResourceError and its kinds, as `fetch`.
     """
     folder, aside = styles_dir / row.id, styles_dir / f".{row.id}.part"
     with _writing(row.id), _alone(styles_dir, row.id):
         pins = _pins(folder) | {file.name: file.sha256 for file in row.files if file.sha256}
-        wanted = [file for file in row.files if source is None or _given(file, source)]
+        wanted = [f for f in row.files if source is None or f.name in pins or _given(f, source)]
         if all(_matches(folder / file.name, pins.get(file.name, "")) for file in wanted):
             return folder
         if source is not None:
@@ -283,9 +283,7 @@ def cards_in(styles_dir: Path) -> tuple[StyleCard, ...]:
         folder, pins = styles_dir / row.id, _pins(styles_dir / row.id)
         if WHOLE in pins and HEAD in pins:
             parts = [
-                StyleCard(
-                    row.id, row.title, str(folder / name), pins[name], row.licence, row.origin, 16, 0.0, PAINTED
-                )
+                StyleCard(row.id, row.title, str(folder / name), pins[name], row.licence, row.origin, 16, 0.0, PAINTED)
                 for name in (WHOLE, HEAD)
             ]
             cards.append(replace(parts[0], head=parts[1], mask=str(folder / MASK) if MASK in pins else ""))

@@ -22,7 +22,7 @@ class Residents:
 
     def __init__(self, net: StyleNet, shipped: StyleCard) -> None:
         self._net, self._shipped = net, shipped
-        self._own: "OrderedDict[str, StyleNet | GraphNet]" = OrderedDict()
+        self._own: OrderedDict[str, StyleNet | GraphNet] = OrderedDict()
 
     def of(self, card: StyleCard) -> "StyleNet | GraphNet":
         """The network of a style; a file that was trained again is another one. The least recently used leaves first.
