@@ -2,10 +2,13 @@
 
 GRAPHS holds cartoon_bg.pb and cartoon_h.pb; --python names an interpreter with TensorFlow, as for benchmarks.peers, and
 it is measured with both of its kernels. Times are medians; a ratio is the median of those within one turn, so that
-other work on the machine, which comes and goes, strikes both.
+other work on the machine, which comes and goes, strikes both. It does not strike both alike: torch's threads (OpenMP)
+wait for each other after every step, TensorFlow's do not. OMP_WAIT_POLICY=passive in the environment makes them sleep
+rather than spin, which on shared processors is several times as fast.
 """
 
 import argparse
+import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -36,7 +39,10 @@ def main() -> None:
     if not a.python.exists():
         raise SystemExit(f"{a.python} is not there: make an environment with TensorFlow, see benchmarks.peers --help.")
     incumbents = [Incumbent(a.python, a.graphs, kernels) for kernels in KERNELS]
-    print(f"{processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}; {incumbents[0].version}\n")
+    print(
+        f"{processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}, "
+        f"OMP_WAIT_POLICY={os.environ.get('OMP_WAIT_POLICY', 'not set')}; {incumbents[0].version}\n"
+    )
     print("| | ours | ms | " + " | ".join(f"{kernels}, ms | times as fast" for kernels in KERNELS) + " |")
     print("|---" * (3 + 2 * len(KERNELS)) + "|")
     for name, file, graph, shape in (

@@ -1,52 +1,32 @@
 """Bytes of a frozen TensorFlow graph -> its nodes, without TensorFlow and without trusting a single length.
 
-A GraphDef is a protocol buffer (https://protobuf.dev/programming-guides/encoding/); the numbers of its fields are those
-of graph.proto, node_def.proto, attr_value.proto, tensor.proto and tensor_shape.proto in tensorflow/core/framework. An
-attribute is taken apart when it is asked for, and a tensor's content stays a view of the file.
+A GraphDef is a protocol buffer; the numbers of its fields are those of graph.proto, node_def.proto, attr_value.proto,
+tensor.proto and tensor_shape.proto in tensorflow/core/framework. An attribute is taken apart when it is asked for, and
+a tensor's content stays a view of the file.
 """
 
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cartoon.styles.protowire import MOST_ELEMENTS as MOST_ELEMENTS
+from cartoon.styles.protowire import Damaged as Damaged
+from cartoon.styles.protowire import Purse, fields, signed, text, varint
+
 FLOAT, INT32, UINT8, INT64 = 1, 3, 4, 9
 """Numbers of types.proto."""
 DTYPES: Final[dict[int, np.dtype[Any]]] = {FLOAT: np.dtype("<f4"), INT32: np.dtype("<i4"), INT64: np.dtype("<i8")}
 """The types that a constant may have."""
-MOST_FIELDS: Final = 400_000
-"""Fields taken apart in one file; the official ones need 12 thousand. It bounds the time that a hostile file takes."""
 MOST_NODES: Final = 10_000
 """The official graphs have 224."""
-MOST_ELEMENTS: Final = 1 << 24
-"""Of one constant; the official ones' largest has 147 thousand. A constant may say its shape and give one value."""
 _MOST_DIMS: Final = 8
-_LONGEST_TEXT: Final = 1024
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _VALUES: Final = {FLOAT: 5, INT32: 7, INT64: 10}
 """By type, the field of a TensorProto that lists its values one by one."""
 
 Array = NDArray[Any]
-
-
-class Damaged(ValueError):
-    """The bytes are no whole GraphDef, or an attribute is missing or of the wrong kind; the text says which."""
-
-
-class _Purse:
-    """What is left to spend on one file."""
-
-    def __init__(self) -> None:
-        self.fields = MOST_FIELDS
-        self.filled = MOST_ELEMENTS
-
-    def spend(self, fields: int) -> None:
-        self.fields -= fields
-        if self.fields < 0:
-            raise Damaged("has more parts than any such graph")
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,13 +37,13 @@ class Node:
     op: str
     inputs: tuple[str, ...]
     _attributes: dict[str, memoryview]
-    _purse: _Purse
+    _purse: Purse
 
     def number(self, key: str, default: int = 0) -> int:
         """A whole number, flag (0 or 1) or data type; `default` where the node does not say."""
         for field, value in self._value(key):
             if field in (3, 5, 6) and isinstance(value, int):
-                default = _signed(value)
+                default = signed(value)
         return default
 
     def real(self, key: str, default: float) -> float:
@@ -77,7 +57,7 @@ class Node:
         """A short text; `default` where the node does not say."""
         for field, value in self._value(key):
             if field == 2 and isinstance(value, memoryview):
-                default = _text(value)
+                default = text(value)
         return default
 
     def numbers(self, key: str) -> tuple[int, ...]:
@@ -85,7 +65,7 @@ class Node:
         found: list[int] = []
         for field, value in self._value(key):
             if field == 1 and isinstance(value, memoryview):
-                for inner, item in _fields(value, self._purse):
+                for inner, item in fields(value, self._purse):
                     if inner == 3:
                         found += _whole(item, self._purse)
         return tuple(found)
@@ -108,7 +88,7 @@ class Node:
         raise Damaged("holds no value")
 
     def _value(self, key: str) -> list[tuple[int, int | memoryview]]:
-        return list(_fields(self._attributes[key], self._purse)) if key in self._attributes else []
+        return list(fields(self._attributes[key], self._purse)) if key in self._attributes else []
 
 
 def read_nodes(data: bytes) -> dict[str, Node]:
@@ -116,9 +96,9 @@ def read_nodes(data: bytes) -> dict[str, Node]:
 
     Raises Damaged for anything else. Time and memory follow the file's size, whatever the lengths in it claim.
     """
-    purse = _Purse()
+    purse = Purse()
     nodes: dict[str, Node] = {}
-    for field, value in _fields(memoryview(data), purse):
+    for field, value in fields(memoryview(data), purse):
         if field == 1 and isinstance(value, memoryview):
             node = _node(value, purse)
             if not node.name or node.name in nodes:
@@ -131,32 +111,32 @@ def read_nodes(data: bytes) -> dict[str, Node]:
     return nodes
 
 
-def _node(view: memoryview, purse: _Purse) -> Node:
+def _node(view: memoryview, purse: Purse) -> Node:
     name = op = ""
     inputs: list[str] = []
     attributes: dict[str, memoryview] = {}
-    for field, value in _fields(view, purse):
+    for field, value in fields(view, purse):
         if field == 1:
-            name = _text(value)
+            name = text(value)
         elif field == 2:
-            op = _text(value)
+            op = text(value)
         elif field == 3:
-            inputs.append(_text(value))
+            inputs.append(text(value))
         elif field == 5 and isinstance(value, memoryview):
             key, content = "", memoryview(b"")
-            for part, inner in _fields(value, purse):
+            for part, inner in fields(value, purse):
                 if part == 1:
-                    key = _text(inner)
+                    key = text(inner)
                 elif part == 2 and isinstance(inner, memoryview):
                     content = inner
             attributes[key] = content
     return Node(name, op, tuple(given for given in inputs if not given.startswith("^")), attributes, purse)
 
 
-def _tensor(view: memoryview, purse: _Purse) -> Array:
+def _tensor(view: memoryview, purse: Purse) -> Array:
     kind, shape, content = 0, (), memoryview(b"")  # type: int, tuple[int, ...] | None, memoryview
     listed: list[tuple[int, int | memoryview]] = []
-    for field, value in _fields(view, purse):
+    for field, value in fields(view, purse):
         if field == 1 and isinstance(value, int):
             kind = value
         elif field == 2 and isinstance(value, memoryview):
@@ -192,7 +172,7 @@ def _tensor(view: memoryview, purse: _Purse) -> Array:
     return filled.reshape(shape)
 
 
-def _values(value: int | memoryview, kind: int, purse: _Purse) -> Array:
+def _values(value: int | memoryview, kind: int, purse: Purse) -> Array:
     """Values of a repeated field, packed or one."""
     if kind != FLOAT:
         whole = _whole(value, purse)
@@ -205,14 +185,14 @@ def _values(value: int | memoryview, kind: int, purse: _Purse) -> Array:
     return np.frombuffer(value, "<f4")
 
 
-def _shape(view: memoryview, purse: _Purse) -> tuple[int, ...] | None:
+def _shape(view: memoryview, purse: Purse) -> tuple[int, ...] | None:
     sides: list[int] = []
-    for field, value in _fields(view, purse):
+    for field, value in fields(view, purse):
         if field == 2 and isinstance(value, memoryview):
             side = 0
-            for part, inner in _fields(value, purse):
+            for part, inner in fields(value, purse):
                 if part == 1 and isinstance(inner, int):
-                    side = _signed(inner)
+                    side = signed(inner)
             sides.append(side)
         elif field == 3 and value == 1:
             return None
@@ -221,63 +201,13 @@ def _shape(view: memoryview, purse: _Purse) -> tuple[int, ...] | None:
     return tuple(sides)
 
 
-def _whole(value: int | memoryview, purse: _Purse) -> list[int]:
+def _whole(value: int | memoryview, purse: Purse) -> list[int]:
     """Whole numbers of a repeated field, packed or one."""
     if isinstance(value, int):
-        return [_signed(value)]
+        return [signed(value)]
     found, at = [], 0
     while at < len(value):
-        number, at = _varint(value, at)
-        found.append(_signed(number))
+        number, at = varint(value, at)
+        found.append(signed(number))
         purse.spend(1)
     return found
-
-
-def _fields(view: memoryview, purse: _Purse) -> Iterator[tuple[int, int | memoryview]]:
-    """(field number, content): a varint as an unsigned number, all else as its bytes."""
-    at, end = 0, len(view)
-    while at < end:
-        purse.spend(1)
-        key, at = _varint(view, at)
-        kind = key & 7
-        if kind == _VARINT:
-            number, at = _varint(view, at)
-            yield key >> 3, number
-            continue
-        if kind == _BYTES:
-            length, at = _varint(view, at)
-        elif kind in (_FIXED64, _FIXED32):
-            length = 8 if kind == _FIXED64 else 4
-        else:
-            raise Damaged("is no whole GraphDef")
-        if length > end - at:
-            raise Damaged("is cut off or damaged")
-        yield key >> 3, view[at : at + length]
-        at += length
-
-
-def _varint(view: memoryview, at: int) -> tuple[int, int]:
-    """(number, where the next thing begins): seven bits a byte, the least first."""
-    number = 0
-    for shift in range(0, 70, 7):
-        if at >= len(view):
-            raise Damaged("is cut off or damaged")
-        byte = view[at]
-        at += 1
-        number |= (byte & 127) << shift
-        if byte < 128:
-            return number & ((1 << 64) - 1), at
-    raise Damaged("is no whole GraphDef")
-
-
-def _signed(number: int) -> int:
-    return number - (1 << 64) if number >> 63 else number
-
-
-def _text(value: int | memoryview) -> str:
-    if isinstance(value, int) or len(value) > _LONGEST_TEXT:
-        raise Damaged("is no GraphDef")
-    try:
-        return bytes(value).decode()
-    except UnicodeDecodeError as error:
-        raise Damaged("is no GraphDef") from error

@@ -44,7 +44,7 @@ class Draft:
             self._facts.append(facts_of(step, self._facts, self._arrays))
             self._steps.append(step)
             self._seen[step] = len(self._steps) - 1
-            if len(self._steps) > 4 * MOST_STEPS:
+            if len(self._steps) > 2 * MOST_STEPS:
                 raise Unfit("is one of too many")
         return self._seen[step]
 
@@ -152,7 +152,7 @@ class Draft:
             raise Unfit("has more weights than any such graph")
         if not np.isfinite(array).all():
             raise Unfit("has weights that are not finite")
-        self._arrays.append(np.ascontiguousarray(array, np.float32))
+        self._arrays.append(np.array(array, np.float32, order="C"))
         return len(self._arrays) - 1
 
     def _as_affine(self, value: int) -> tuple[int, Numbers]:
