@@ -88,6 +88,7 @@ class Server:
 
     def stop(self) -> None:
         """SIGTERM, then wait."""
+        self.client.close()
         self.process.terminate()
         self.process.wait(60)
 
