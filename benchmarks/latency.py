@@ -10,8 +10,8 @@ from typing import Final
 
 from benchmarks.machine import machine
 from cartoon.image import Photo, read
-from cartoon.portrait.pipeline import Cartoonizer, result_shape
-from cartoon.portrait.scale import resize
+from cartoon.portrait.pipeline import Cartoonizer
+from cartoon.portrait.scale import resize, result_shape
 
 EXAMPLE: Final = Path(__file__).resolve().parents[1] / "assets" / "examples" / "021902.jpg"
 

@@ -249,12 +249,23 @@ def write_atomically(path: Path, data: bytes, mark: str = "") -> None:
         except BaseException:
             part.unlink(missing_ok=True)
             raise
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as problem:
         if problem.errno in FULL:
             raise StorageError(f"{path.name} does not fit on the disk: free some space and run again.") from problem
         reason = problem.strerror or str(problem)
         raise OutputError(f"{path.name} cannot be written ({reason}): check the output folder.") from problem
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename in `folder` last through a power cut, where the system can."""
+    if os.name != "posix":
+        return
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 def resolve_format(asked: "Format", photo: Photo) -> OutputFormat:
@@ -321,14 +332,3 @@ _PNG_SRGB: Final = struct.pack(">I4sBI", 1, b"sRGB", 0, zlib.crc32(b"sRGB\0"))  
 def _on_white(pixels: Pixels, alpha: Alpha) -> Pixels:
     weight = alpha[..., None].astype(np.uint16)
     return ((pixels * weight + 255 * (255 - weight) + 127) // 255).astype(np.uint8)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename in `folder` last through a power cut, where the system can."""
-    if os.name != "posix":
-        return
-    opened = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)

@@ -4,6 +4,7 @@ import re
 from typing import Final
 
 from cartoon.jobs.desk import Glance
+from cartoon.jobs.preflight import duration
 from cartoon.request import Drawing
 
 WORTH_SECONDS: Final = 0.005
@@ -78,14 +79,6 @@ def zip_name(glance: Glance) -> str:
 def without_paths(text: str) -> str:
     """A sentence fit for strangers: where a job lies on the server's disk is nobody's business."""
     return _JOB_FOLDER.sub("the job's folder", text)
-
-
-def duration(seconds: float) -> str:
-    """In seconds, minutes or hours."""
-    whole = max(1, round(seconds))
-    if whole < 90:
-        return f"{whole} s"
-    return f"{round(whole / 60)} min" if whole < 90 * 60 else f"{whole / 3600:.1f} h"
 
 
 def _pace(rate: float) -> str:

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from cartoon.errors import OptionsError, ResourceError, StyleError, UnreadableError
 from cartoon.image import Photo, read
 from cartoon.portrait.compose import CHEEKS
-from cartoon.portrait.pipeline import Cartoonizer, result_shape
-from cartoon.portrait.scale import resize
+from cartoon.portrait.pipeline import Cartoonizer
+from cartoon.portrait.scale import resize, result_shape
 from cartoon.settings import Options
 
 ROOT = Path(__file__).parents[1]

@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 
 from cartoon.image import Cartoon, Face, Photo, Pixels, read
-from cartoon.jobs.quality import STYLES, THRESHOLD, Verdict, drawing_share, judge
+from cartoon.jobs.quality import STYLES, THRESHOLD, Verdict, judge
 from cartoon.portrait.faces import MediaPipeDetector
 from cartoon.portrait.pipeline import Cartoonizer
-from cartoon.portrait.render import drawing_share as rendered_share
 from cartoon.portrait.scale import resize
 from cartoon.settings import Options
 from tests.spoiling import CALIBRATION, HELD_OUT, Source, Spoiler, blank, mirrored, undrawn
@@ -181,11 +180,6 @@ def test_odd_shapes_are_judged(shape: tuple[int, int]) -> None:
     height, width = (max(1, round(n * 64 / max(shape))) for n in shape)
     verdict = judge(photo, Cartoon(np.zeros((height, width, 3), np.uint8), "anime", (), 64, {}), options)
     assert 0 <= verdict.score <= 1
-
-
-def test_shares_are_the_renderers() -> None:
-    for strength in (0.1, 0.35, 0.7, 0.95, 1.0):
-        assert drawing_share(strength) == pytest.approx(rendered_share(strength))
 
 
 def test_it_needs_no_model() -> None:

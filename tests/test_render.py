@@ -12,7 +12,8 @@ from cartoon.portrait import sheet
 from cartoon.portrait.compose import enlarge
 from cartoon.portrait.finish import seed_of
 from cartoon.portrait.paint import paint
-from cartoon.portrait.render import Asked, drawing_share, render
+from cartoon.portrait.render import Asked, render
+from cartoon.portrait.scale import drawing_share
 from cartoon.portrait.tones import measure
 from cartoon.styles import layers
 from cartoon.styles.layers import ALPHA, HAIR, LINE, SKIN

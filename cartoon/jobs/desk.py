@@ -22,8 +22,8 @@ from cartoon.jobs import manifest, report
 from cartoon.jobs.archive import unpack
 from cartoon.jobs.draw import Artist, Judge
 from cartoon.jobs.folder import INPUTS, OpenJob, begin, new_id, resume
-from cartoon.jobs.job import Attempt, Counts, Entry, Gate, Item, Order
-from cartoon.jobs.journal import Journal, Replay, replay
+from cartoon.jobs.job import Attempt, Counts, Entry, Gate, Item, Order, State
+from cartoon.jobs.journal import JOURNAL, Journal, Replay, replay
 from cartoon.jobs.lanes import Lanes
 from cartoon.jobs.runner import run
 from cartoon.settings import Options
@@ -36,8 +36,6 @@ RECENT: Final = 60
 CLOSED_KEPT: Final = 16
 """Jobs at rest whose state stays in memory."""
 ID: Final = re.compile(r"[0-9a-f]{32}")
-
-State = Literal["waiting", "running", "paused", "cancelled", "finished"]
 
 
 @dataclass(frozen=True)
@@ -224,7 +222,7 @@ class Desk:
     def sweep(self, keep_seconds: float) -> None:
         """Remove jobs that came to an end so long ago."""
         for id in self._ids():
-            journal = self._root / id / "journal.jsonl"
+            journal = self._root / id / JOURNAL
             last = (journal if journal.exists() else self._root / id).stat().st_mtime
             with suppress(CartoonError):  # of another version: left alone
                 if time.time() - last > keep_seconds and self.glance(id).state in ("finished", "cancelled"):
@@ -378,8 +376,7 @@ class Desk:
             self._write(job, control)
             job.state.control, job.state.reason = None, ""
             if control == "retry":
-                for number in [n for n, attempt in list(job.state.settled.items()) if attempt.error]:
-                    del job.state.settled[number]
+                job.state.forget_failures()
             if job.state.counts(len(job.entries)).remaining:
                 self._start(job)
             self._tell(job)

@@ -78,9 +78,7 @@ class OpenJob:
     def retry(self) -> None:
         """Forget what failed or was quarantined, so that it is tried again."""
         self.journal.say("retry")
-        self.state.losses.clear()
-        for number in [number for number, attempt in self.state.settled.items() if attempt.error]:
-            del self.state.settled[number]
+        self.state.forget_failures()
 
     def close(self) -> None:
         """Let another process have it; what was unpacked goes when nothing needs it any more."""

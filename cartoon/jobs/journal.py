@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from cartoon.errors import StorageError, restored
-from cartoon.image import FULL
+from cartoon.image import FULL, sync_folder
 from cartoon.jobs.job import Attempt, Counts, Entry, Losses, Order, count
 from cartoon.jobs.manifest import lines_of
 
@@ -42,6 +42,12 @@ class Replay:
         """How many items came to what."""
         return count(total, list(self.settled.values()))  # a copy: a job's thread may record meanwhile
 
+    def forget_failures(self) -> None:
+        """What failed or was quarantined is to be tried again."""
+        self.losses.clear()
+        for number in [number for number, attempt in list(self.settled.items()) if attempt.error]:
+            del self.settled[number]
+
 
 class Journal:
     """An open journal; appends from one process at a time (the job's lock), from any of its threads."""
@@ -54,7 +60,7 @@ class Journal:
         self._marks = os.open(folder / STARTED, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         self._length = _repaired(self._file)
         if fresh:
-            _sync_folder(folder)
+            sync_folder(folder)
 
     def attempts(self, settled: Iterable[tuple[Entry, Attempt]]) -> None:
         """Record outcomes; they last once this returns. Raises StorageError, and then nothing of them was recorded."""
@@ -145,8 +151,7 @@ def _apply(state: Replay, crashes: dict[int, Losses], told: dict[str, Any], entr
     elif event == "retry":
         state.control, state.reason = None, ""
         crashes.clear()
-        for failed in [n for n, attempt in state.settled.items() if attempt.error]:
-            del state.settled[failed]
+        state.forget_failures()
 
 
 def _told(entry: Entry, attempt: Attempt) -> dict[str, Any]:
@@ -204,12 +209,3 @@ def _storage_error(problem: OSError) -> StorageError:
     return StorageError(
         f"The job's folder cannot be written ({problem.strerror}): put its disk back, then run the same command again."
     )
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "posix":
-        opened = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(opened)
-        finally:
-            os.close(opened)

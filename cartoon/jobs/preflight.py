@@ -12,6 +12,7 @@ from cartoon.errors import CartoonError, InputError, StorageError
 from cartoon.image import size_of
 from cartoon.jobs.job import Entry
 from cartoon.jobs.scan import Watcher, silent
+from cartoon.portrait.scale import result_shape
 from cartoon.settings import Options
 
 BYTES_PER_PIXEL: Final[dict[tuple[str, ...], float]] = {
@@ -58,7 +59,7 @@ class Forecast:
 
     def sentence(self) -> str:
         """The same for a person."""
-        told = f"{self.photos} to draw, about {_time(self.seconds)}, {_bytes(self.disk)} of results"
+        told = f"{self.photos} to draw, about {duration(self.seconds)}, {_bytes(self.disk)} of results"
         told += f" ({_bytes(self.free)} free), {_bytes(self.memory)} of memory"
         return told + (f"; {len(self.failing)} will fail" if self.failing else "")
 
@@ -113,20 +114,20 @@ def free_on(place: Path) -> int:
 
 
 def _drawn(size: tuple[int, int], options: Options) -> tuple[int, int]:
-    scale = float(options.upscale)
-    if options.size != "original":
-        scale *= options.size / max(size)
-    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+    height, width = result_shape(size[::-1], options.size)
+    return width * options.upscale, height * options.upscale
 
 
 def _bytes_a_pixel(style: str, format: str) -> float:
     return BYTES_PER_PIXEL.get((style, format)) or BYTES_PER_PIXEL[(format,)]
 
 
-def _time(seconds: float) -> str:
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+def duration(seconds: float) -> str:
+    """In seconds, minutes or hours."""
+    whole = max(1, round(seconds))
+    if whole < 90:
+        return f"{whole} s"
+    return f"{round(whole / 60)} min" if whole < 90 * 60 else f"{whole / 3600:.1f} h"
 
 
 def _bytes(number: float) -> str:

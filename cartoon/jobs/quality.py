@@ -12,6 +12,7 @@ import numpy as np
 
 from cartoon.image import Cartoon, Face, Photo, Pixels
 from cartoon.jobs.measures import LEAST, measure
+from cartoon.portrait.scale import drawing_share, result_shape
 from cartoon.settings import Options
 
 THRESHOLD: Final = 0.5
@@ -178,19 +179,8 @@ def judge(photo: Photo, cartoon: Cartoon, options: Options, detector: FaceFinder
     return Verdict(score, tuple(flaws))
 
 
-def drawing_share(strength: float) -> float:
-    """How much of the drawing there is at a strength: cartoon.portrait.render's, which cannot be had without torch."""
-    t = min(strength / 0.9, 1.0)
-    return 0.97 * t**3 * (10 - 15 * t + 6 * t * t) + 0.03 * strength
-
-
 def _asked_shape(photo: Photo, options: Options) -> tuple[int, int]:
-    """(height, width), as cartoon.portrait.pipeline.result_shape, which cannot be had without torch."""
-    height, width = photo.pixels.shape[:2]
-    if options.size != "original":
-        scale = options.size / max(height, width)
-        shape = (options.size, max(1, round(width * scale))), (max(1, round(height * scale)), options.size)
-        height, width = shape[height < width]
+    height, width = result_shape(photo.pixels.shape, options.size)
     return height * options.upscale, width * options.upscale
 
 

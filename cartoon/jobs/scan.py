@@ -7,12 +7,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
 
 from cartoon.jobs import remote
 from cartoon.jobs.job import Attempt, Entry
-
-_CHUNK: Final = 1 << 20
+from cartoon.styles import weights
 
 Watcher = Callable[[str, int, int], None]
 """Told what is being done ("scanning", "checking"), how many files are done, and of how many."""
@@ -56,16 +54,11 @@ def unsound(settled: Mapping[int, Attempt], watch: Watcher = silent) -> list[int
 
 def sha256_of(path: Path) -> str | None:
     """The sha256 of an ordinary file; None where there is none, or it cannot be read."""
-    digest = hashlib.sha256()
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited on for ever
-            return None
-        with path.open("rb") as file:
-            while chunk := file.read(_CHUNK):
-                digest.update(chunk)
+        # A pipe would be waited on for ever.
+        return weights.sha256_of(path) if stat.S_ISREG(path.stat().st_mode) else None
     except (OSError, ValueError):
         return None
-    return digest.hexdigest()
 
 
 def _scan(entry: Entry) -> Entry:

@@ -5,6 +5,7 @@ of a 112 px face, Deng et al., "ArcFace" (2019), drawn in by RATIO as DCT-Net's 
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -63,6 +64,7 @@ def similarity(points: NDArray[np.float32], wanted: NDArray[np.float32]) -> NDAr
     return np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])
 
 
+@lru_cache(maxsize=8)
 def mask_of(path: Path | None) -> Plane:
     """A head's mask, float32 (SIDE, SIDE), 0..1, from a picture file, or one that fades evenly; raises StyleError."""
     if path is None:

@@ -31,9 +31,9 @@ from cartoon.portrait.heads import Head, head_of, mask_of
 from cartoon.portrait.heads import paste as paste_head
 from cartoon.portrait.morph import carried, flow_between
 from cartoon.portrait.person import PersonMask
-from cartoon.portrait.render import Asked, drawing_share, render
+from cartoon.portrait.render import Asked, render
 from cartoon.portrait.room import Room, free_on, give_back, one_heap, pixels_of_photos, watch
-from cartoon.portrait.scale import resize
+from cartoon.portrait.scale import drawing_share, resize, result_shape
 from cartoon.portrait.turns import Gate, Ticket
 from cartoon.portrait.upscale import Upscaler
 from cartoon.settings import STYLES_DIR, Care, Options, Size
@@ -359,17 +359,6 @@ def as_photo(photo: Pixels | Photo) -> Photo:
             f"the photo must be a uint8 array (H, W, 3) of sRGB; got {array.dtype} {array.shape}: convert it first."
         )
     return Photo(np.ascontiguousarray(array))
-
-
-def result_shape(shape: Sequence[int], size: Size) -> tuple[int, int]:
-    """(height, width) of the result: the photo's proportions with the long side asked for."""
-    height, width = shape[0], shape[1]
-    if size == "original":
-        return height, width
-    scale = size / max(height, width)
-    if height >= width:
-        return size, max(1, round(width * scale))
-    return max(1, round(height * scale)), size
 
 
 def _drawn_shape(shape: Sequence[int], painted: tuple[int, int]) -> tuple[int, int]:

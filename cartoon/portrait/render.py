@@ -17,6 +17,7 @@ from cartoon.portrait.compose import Picture, Stack, correct_cast, correct_skin
 from cartoon.portrait.finish import finish
 from cartoon.portrait.guide import Plane, Points
 from cartoon.portrait.paint import Painted, paint
+from cartoon.portrait.scale import drawing_share
 from cartoon.portrait.sheet import cuts
 from cartoon.portrait.strokes import draw_features
 from cartoon.portrait.tones import FaceTones, measure
@@ -25,9 +26,6 @@ from cartoon.styles.registry import PAINTED
 
 FLAT_FROM: Final = 0.45
 """From this strength on the flattened photo shows through the drawing, below it more and more the photo itself."""
-STEEP_UNTIL: Final = 0.9
-"""The drawing comes in along a smooth S that ends here; the rest of the way it rises by a straight line."""
-STRAIGHT: Final = 0.03
 COLOURED: Final = ("anime", "comic", "watercolor")
 """Painters whose colours are kept near the photo's; graphite and a user's own style have their own."""
 
@@ -81,16 +79,6 @@ def _drawn(painted: Painted, layers: Tensor, photo: Pixels, tones: Sequence[Face
     if not asked.finished:
         return picture
     return finish(picture, painted, layers, tones, asked.painter, asked.seed, whole).clamp_(0, 1)
-
-
-def drawing_share(strength: float) -> float:
-    """How much of the drawing there is at a strength; 0.7 gives 91 %, 0.1 gives 1.4 %, and it rises all the way.
-
-    A smoother S (Perlin, "Improving noise", 2002) rather than a line: at the default it must read as a drawing, at the
-    lowest as the photo.
-    """
-    t = min(strength / STEEP_UNTIL, 1.0)
-    return (1 - STRAIGHT) * t**3 * (10 - 15 * t + 6 * t * t) + STRAIGHT * strength
 
 
 def _mixed(drawn: Tensor, layers: Tensor, photo: Pixels, asked: Asked) -> Tensor:

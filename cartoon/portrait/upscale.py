@@ -9,7 +9,7 @@ import threading
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 import cv2
 import numpy as np
@@ -41,17 +41,6 @@ class Enlarged:
 
     pixels: Pixels
     alpha: Alpha | None
-
-
-class Enlarger(Protocol):
-    """What enlarges pictures: Upscaler, or Lanczos where a person asked for it."""
-
-    @property
-    def scale(self) -> int: ...
-
-    def upscale(self, pixels: Pixels, alpha: Alpha | None = None) -> Enlarged:
-        """Enlarge uint8 (H, W, 3) sRGB, and alpha uint8 (H, W), `scale` times."""
-        ...
 
 
 class Lanczos:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from cartoon.errors import StyleError
 from cartoon.styles import tfgraph
 from cartoon.styles.layers import ALPHA, BACKGROUND, FOREGROUND, PLANES
-from cartoon.styles.network import Canvas, Drawn, Precision, pick_device, pick_precision
+from cartoon.styles.network import Canvas, Drawn, Precision, pick_device, pick_precision, whole
 from cartoon.styles.tiles import cut
 from cartoon.styles.weights import sha256_of
 
@@ -37,24 +37,28 @@ class GraphNet:
 
     def run(self, batch: Sequence[Canvas], shape: tuple[int, int]) -> list[Drawn]:
         """Draw canvases in one pass, each padded to `shape` (height, width), multiples of 16."""
-        pictures = np.full((len(batch), *shape, 3), WHITE, np.uint8)
-        for canvas, given in zip(batch, pictures, strict=True):
-            height, width = canvas.pixels.shape[:2]
-            cv2.cvtColor(canvas.pixels, cv2.COLOR_RGB2BGR, dst=given[:height, :width])
+        pictures = _padded(batch, shape)
         return [Drawn(_layers(drawn, canvas)) for drawn, canvas in zip(self._graph.batch(pictures), batch, strict=True)]
 
     def run_in_tiles(self, canvas: Canvas, tile: tuple[int, int]) -> Drawn:
         """Draw one canvas in tiles of at most (height, width) px; all that the graph sees lies near."""
-        height, width = canvas.pixels.shape[:2]
-        full = (-(-height // 16) * 16, -(-width // 16) * 16)
-        picture = np.full((1, *full, 3), WHITE, np.uint8)
-        cv2.cvtColor(canvas.pixels, cv2.COLOR_RGB2BGR, dst=picture[0, :height, :width])
+        full = whole(canvas.pixels.shape)
+        picture = _padded([canvas], full)
         drawn = np.empty((*full, 3), np.float32)
         for part in cut(full, tile):
             (rows, columns), (inner_rows, inner_columns) = part.place(), part.inner()
             seen = self._graph.batch(np.ascontiguousarray(picture[:, part.seen[0], part.seen[1]]))
             drawn[rows, columns] = seen[0][inner_rows, inner_columns]
         return Drawn(_layers(drawn, canvas))
+
+
+def _padded(batch: Sequence[Canvas], shape: tuple[int, int]) -> NDArray[np.uint8]:
+    """Canvases as uint8 (B, *shape, 3), BGR, with white below and to the right."""
+    pictures = np.full((len(batch), *shape, 3), WHITE, np.uint8)
+    for canvas, given in zip(batch, pictures, strict=True):
+        height, width = canvas.pixels.shape[:2]
+        cv2.cvtColor(canvas.pixels, cv2.COLOR_RGB2BGR, dst=given[:height, :width])
+    return pictures
 
 
 def _layers(drawn: NDArray[np.float32], canvas: Canvas) -> NDArray[np.float32]:

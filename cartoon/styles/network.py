@@ -61,7 +61,7 @@ class StyleNet:
 
     def draw(self, canvases: Sequence[Canvas]) -> list[Drawn]:
         """Draw each canvas in a pass of its own. Same order out as in."""
-        return [self.run([canvas], _whole(canvas.pixels.shape))[0] for canvas in canvases]
+        return [self.run([canvas], whole(canvas.pixels.shape))[0] for canvas in canvases]
 
     @torch.inference_mode()
     def run(self, batch: Sequence[Canvas], shape: tuple[int, int]) -> list[Drawn]:
@@ -84,7 +84,7 @@ class StyleNet:
         Each tile sees HALO px of its neighbours; what looks at the whole picture does so once, before.
         """
         height, width = canvas.pixels.shape[:2]
-        full = _whole((height, width))
+        full = whole((height, width))
         tiles = list(cut(full, tile))
         deep: torch.Tensor | None = None
         for part in tiles:
@@ -121,7 +121,7 @@ class StyleNet:
         return planes.to(self.device)
 
 
-def _whole(shape: Sequence[int]) -> tuple[int, int]:
+def whole(shape: Sequence[int]) -> tuple[int, int]:
     """(height, width) up to the next multiples that the network takes."""
     return -(-shape[0] // MULTIPLE) * MULTIPLE, -(-shape[1] // MULTIPLE) * MULTIPLE
 

@@ -20,10 +20,9 @@ from zipfile import is_zipfile
 from filelock import FileLock, Timeout
 
 from cartoon.errors import BusyError, InputError, OutputError, StorageError, StyleError
-from cartoon.image import FULL, read, write_atomically
+from cartoon.image import FULL, read, sync_folder, write_atomically
 from cartoon.styles.fetch import Network, fetch
 from cartoon.styles.graphdef import Damaged, read_nodes
-from cartoon.styles.part import sync_folder
 from cartoon.styles.registry import ASSETS, PAINTED, StyleCard
 from cartoon.styles.weights import sha256_of
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from cartoon.errors import BusyError, OutputError, StorageError
-from cartoon.image import FULL, write_atomically
+from cartoon.image import FULL, sync_folder, write_atomically
 
 if sys.platform != "win32":
     import fcntl
@@ -131,17 +131,6 @@ def opened(into: Path) -> Iterator[Part]:
             raise StorageError(f"{into.name} does not fit on the disk: free some space and run again.") from problem
         reason = problem.strerror or str(problem)
         raise OutputError(f"{into.name} cannot be written ({reason}): check its folder.") from problem
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames in a folder last through a power cut, where the system can."""
-    if sys.platform == "win32":
-        return
-    there = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(there)
-    finally:
-        os.close(there)
 
 
 def _lock(file: BinaryIO, into: Path) -> None:
