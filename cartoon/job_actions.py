@@ -108,7 +108,7 @@ class JobActions:
         return [parts.get(name, "" if name in ("download", "failures", "gallery") else gr.skip()) for name in VIEW]
 
     def _panel(self, id: str) -> dict[str, Any]:
-        glance, outcomes = self._desk.glance(id), self._desk.settled(id)
+        glance, latest = self._desk.glance(id), self._desk.latest(id, panel.PICTURES)
         counts, halted = glance.counts, glance.state in ("paused", "cancelled")
         return {
             "seen": _mark(glance),
@@ -119,8 +119,8 @@ class JobActions:
             "cancel": gr.Button(interactive=counts.remaining > 0 and glance.state != "cancelled"),
             "retry": gr.Button(interactive=counts.failed + counts.quarantined > 0),
             "download": panel.zip_link(glance),
-            "failures": panel.failure_table(id, outcomes),
-            "gallery": panel.gallery(id, outcomes),
+            "failures": panel.failure_table(id, self._desk.failures(id)),
+            "gallery": panel.gallery(id, latest, counts.done + counts.skipped),
         }
 
     def _machine(self) -> str:

@@ -11,7 +11,7 @@ from cartoon.thumbs import version
 from cartoon.wording import tally, without_paths
 
 PICTURES: Final = 60
-"""The latest ones are shown; the zip has all."""
+"""So many of the latest are shown; the zip has all."""
 FAILURES: Final = 100
 STATE_WORDS: Final = {"waiting": "waiting", "running": "drawing", "finished": "done"}
 
@@ -26,17 +26,16 @@ def progress_bar(text: str, share: float) -> str:
     )
 
 
-def gallery(id: str, outcomes: Outcomes) -> str:
-    """The latest pictures, the last one first; each opens in full."""
-    drawn = [(entry, attempt) for entry, attempt in outcomes if attempt.output]
-    shown = "".join(_figure(id, entry, attempt) for entry, attempt in reversed(drawn[-PICTURES:]))
-    more = f"<p>The latest {PICTURES} of {len(drawn)}; the zip has them all.</p>" if len(drawn) > PICTURES else ""
-    return f'<div class="toon-pictures">{shown}</div>{more}' if drawn else ""
+def gallery(id: str, latest: Outcomes, drawn: int) -> str:
+    """The latest pictures, the last one first, of all that were drawn; each opens in full."""
+    shown = "".join(_figure(id, entry, attempt) for entry, attempt in latest)
+    more = f"<p>The latest {len(latest)} of {drawn}; the zip has them all.</p>" if drawn > len(latest) else ""
+    return f'<div class="toon-pictures">{shown}</div>{more}' if latest else ""
 
 
-def failure_table(id: str, outcomes: Outcomes) -> str:
+def failure_table(id: str, failures: Outcomes) -> str:
     """One row per photo that could not be drawn; empty when all could."""
-    failed = [(entry.item.name, str(attempt.error)) for entry, attempt in outcomes if attempt.error]
+    failed = [(entry.item.name, str(attempt.error)) for entry, attempt in failures]
     if not failed:
         return ""
     rows = "".join(_row(name, html.escape(without_paths(why))) for name, why in failed[:FAILURES])

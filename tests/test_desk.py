@@ -157,12 +157,16 @@ def test_cancel_keeps_what_was_done_and_retry_draws_the_failed_alone(root: Path,
     id = desk.create(send(tmp_path / "in", *(f"{n}.png" for n in range(5))), Ask(SMALL))
     assert at_rest(desk, id) == "finished"
     assert desk.glance(id).counts.failed == 2
+    assert [entry.item.name for entry, _ in desk.failures(id)] == ["1.png", "3.png"]
+    assert {entry.item.name for entry, _ in desk.latest(id, 9)} == {"0.png", "2.png", "4.png"}
     broken.clear()
     artist.seen.clear()
     desk.retry(id)
     assert at_rest(desk, id) == "finished"
     assert desk.glance(id).counts.done == 5
     assert sorted(artist.seen) == ["1.png", "3.png"]
+    assert desk.failures(id) == []
+    assert {entry.item.name for entry, _ in desk.latest(id, 2)} == {"1.png", "3.png"}, "tried again, they came last"
     desk.cancel(id)  # of a finished job: nothing happens
     assert desk.glance(id).state == "finished"
     desk.remove(id)

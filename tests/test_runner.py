@@ -8,6 +8,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +29,7 @@ from cartoon.errors import (
 from cartoon.image import Cartoon, Photo, encode, read
 from cartoon.jobs import job as policy
 from cartoon.jobs.crew import Threads, Worker
-from cartoon.jobs.draw import Artist
+from cartoon.jobs.draw import Artist, Result, Task, draw_file
 from cartoon.jobs.folder import OpenJob, new_id, open_order, resume
 from cartoon.jobs.job import Attempt, Gate, Order
 from cartoon.jobs.quality import FaceFinder, Flaw, Verdict
@@ -37,6 +38,26 @@ from cartoon.settings import Care, Options, Settings
 from tests.fakes import FakeArtist, TroubledArtist
 
 SMALL = Options(size=64)
+
+
+class OneAtATime:
+    """A crew that takes five photos, draws the first and does not begin the others."""
+
+    shares_process, places = True, 5
+
+    def __init__(self) -> None:
+        self.given: list[Future[Result]] = []
+
+    def submit(self, task: Task) -> "Future[Result]":
+        future: Future[Result] = Future()
+        if not self.given:
+            future.set_running_or_notify_cancel()
+            future.set_result(draw_file(task, FakeArtist(), None))
+        self.given.append(future)
+        return future
+
+    def close(self) -> None:
+        """Nothing to end."""
 
 
 @pytest.fixture
@@ -309,6 +330,19 @@ def test_after_cancelling_no_further_photo_is_started(photos: Path, tmp_path: Pa
                 stop.set()
         assert 2 <= job.counts.done <= 8
         assert job.counts.done == len(pictures(tmp_path / "out"))
+
+
+def test_a_stop_takes_back_what_the_crew_has_not_begun(photos: Path, tmp_path: Path) -> None:
+    crew = OneAtATime()
+    stop = threading.Event()
+    with closing(open_order(order(photos, tmp_path / "out"))) as job:
+        for _ in run(job, crew, stop.is_set):
+            stop.set()
+        assert len(crew.given) == 4
+        assert [future.cancelled() for future in crew.given] == [False, True, True, True]
+        assert job.counts.done == 1
+        with closing(Threads(FakeArtist())) as rest:
+            assert outcome(list(run(job, rest))) == ["done"] * 3
 
 
 @pytest.mark.usefixtures("no_back_off")

@@ -13,6 +13,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
+from operator import itemgetter
 from pathlib import Path, PurePosixPath
 from typing import Final, Literal
 
@@ -178,7 +180,23 @@ class Desk:
         """What has come to an outcome, in the order of the items."""
         with self._changed:
             job = self._job(id)
-            return [(job.entries[number], job.state.settled[number]) for number in sorted(job.state.settled)]
+            return [(job.entries[number], attempt) for number, attempt in sorted(_now(job), key=itemgetter(0))]
+
+    def latest(self, id: str, most: int) -> list[tuple[Entry, Attempt]]:
+        """The pictures that came last, the last one first."""
+        with self._changed:
+            job = self._job(id)
+            pictures = ((job.entries[number], one) for number, one in reversed(_now(job)) if one.output)
+            return list(islice(pictures, most))
+
+    def failures(self, id: str) -> list[tuple[Entry, Attempt]]:
+        """What could not be drawn, in the order of the items."""
+        with self._changed:
+            job = self._job(id)
+            counts = job.state.counts(len(job.entries))
+            if not counts.failed + counts.quarantined:
+                return []
+            return [(job.entries[number], one) for number, one in sorted(_now(job), key=itemgetter(0)) if one.error]
 
     def outcome(self, id: str, number: int) -> tuple[Entry, Attempt]:
         """What one item has come to; raises MissingError as long as that is nothing."""
@@ -401,6 +419,11 @@ class Desk:
     def _tell(self, job: _Job) -> None:
         job.turn += 1
         self._changed.notify_all()
+
+
+def _now(job: _Job) -> list[tuple[int, Attempt]]:
+    """A copy in one go: the job's own thread records meanwhile."""
+    return list(job.state.settled.items())
 
 
 def _rate(job: _Job) -> float | None:

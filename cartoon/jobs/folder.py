@@ -62,8 +62,7 @@ class OpenJob:
         """Outcomes, into the journal first; raises StorageError, and then nothing has changed."""
         self.journal.attempts(settled)
         for entry, attempt in settled:
-            self.state.settled[entry.number] = attempt
-            self.state.seconds += attempt.seconds
+            self.state.settle(entry.number, attempt)
 
     def again(self) -> Iterator[Attempt]:
         """What was settled before this process opened the job, in order, marked as such."""
@@ -271,7 +270,7 @@ def _look_again(job: OpenJob, watch: Watcher, ready: Callable[[Path], bool] = la
 def _forget(job: OpenJob, numbers: Sequence[int], reason: str) -> None:
     job.journal.lost(numbers, reason)
     for number in numbers:
-        del job.state.settled[number]
+        job.state.unsettle(number)
 
 
 def _set_aside(job: OpenJob, numbers: Sequence[int]) -> None:

@@ -1,7 +1,7 @@
 """The values a job is made of: what was asked (Order), each input (Item, Entry), what became of it (Attempt); pure."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Final, Literal
 
@@ -21,7 +21,6 @@ CRASHES: Final = 2
 """Times a photo may take its worker down; the last of them alone, so that no innocent neighbour is blamed."""
 DEATHS: Final = 3
 """Times the whole process may die over a photo that was drawn alone: more, as somebody may simply have killed it."""
-OUTCOMES: Final[tuple[Outcome, ...]] = ("done", "failed", "skipped", "quarantined")
 
 
 @dataclass(frozen=True)
@@ -127,6 +126,11 @@ class Counts:
     quarantined: int = 0
     flagged: int = 0
 
+    def changed(self, attempt: Attempt, by: int) -> "Counts":
+        """With `by` more (or, negative, fewer) items that came to what this one did."""
+        flagged = self.flagged + by * (attempt.outcome == "done" and bool(attempt.flaws))
+        return replace(self, flagged=flagged, **{attempt.outcome: getattr(self, attempt.outcome) + by})
+
     @property
     def settled(self) -> int:
         """Items with an outcome."""
@@ -164,16 +168,6 @@ def wait_before_retry(error: CartoonError, tries: int) -> float | None:
     if not isinstance(error, ResourceError) or isinstance(error, (StorageError, OutputError, WorkerLostError)):
         return None
     return BACK_OFF[tries - 1] if tries < MOST_TRIES else None
-
-
-def count(total: int, attempts: Iterable[Attempt]) -> Counts:
-    """The counts of a job of `total` items."""
-    numbers = dict.fromkeys(OUTCOMES, 0)
-    flagged = 0
-    for attempt in attempts:
-        numbers[attempt.outcome] += 1
-        flagged += attempt.outcome == "done" and bool(attempt.flaws)
-    return Counts(total, flagged=flagged, **{str(name): number for name, number in numbers.items()})
 
 
 def differences(one: Order, other: Order) -> list[str]:

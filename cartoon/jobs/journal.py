@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 
 from cartoon.errors import StorageError, restored
 from cartoon.image import FULL, sync_folder
-from cartoon.jobs.job import Attempt, Counts, Entry, Losses, Order, count
+from cartoon.jobs.job import Attempt, Counts, Entry, Losses, Order
 from cartoon.jobs.manifest import lines_of
 
 JOURNAL: Final = "journal.jsonl"
@@ -26,10 +26,11 @@ Control = Literal["pause", "resume", "cancel", "retry"]
 
 @dataclass
 class Replay:
-    """A job's state.
+    """A job's state; one thread changes it, others may look meanwhile.
 
-    settled: what became of each item that has an outcome. control: the last thing said to the job. reason: why it
-    was paused. losses: of items without an outcome. seconds: of work, over all attempts.
+    settled: what became of each item that has an outcome, in the order they came to it; changed by `settle` and
+    `unsettle` alone, which keep the counts. control: the last thing said to the job. reason: why it was paused.
+    losses: of items without an outcome. seconds: of work, over all attempts.
     """
 
     settled: dict[int, Attempt] = field(default_factory=dict)
@@ -37,16 +38,30 @@ class Replay:
     reason: str = ""
     losses: dict[int, Losses] = field(default_factory=dict)
     seconds: float = 0.0
+    _counts: Counts = field(default_factory=lambda: Counts(0))
 
     def counts(self, total: int) -> Counts:
-        """How many items came to what."""
-        return count(total, list(self.settled.values()))  # a copy: a job's thread may record meanwhile
+        """How many items of a job of `total` came to what; as fast for a large job as for a small one."""
+        return replace(self._counts, total=total)
+
+    def settle(self, number: int, attempt: Attempt) -> None:
+        """An item has come to this."""
+        self.unsettle(number)
+        self.settled[number] = attempt
+        self._counts = self._counts.changed(attempt, 1)
+        self.seconds += attempt.seconds
+
+    def unsettle(self, number: int) -> None:
+        """An item has no outcome any more, if it had one."""
+        before = self.settled.pop(number, None)
+        if before:
+            self._counts = self._counts.changed(before, -1)
 
     def forget_failures(self) -> None:
         """What failed or was quarantined is to be tried again."""
         self.losses.clear()
         for number in [number for number, attempt in list(self.settled.items()) if attempt.error]:
-            del self.settled[number]
+            self.unsettle(number)
 
 
 class Journal:
@@ -138,11 +153,10 @@ def replay(folder: Path, entries: list[Entry], order: Order) -> Replay:
 def _apply(state: Replay, crashes: dict[int, Losses], told: dict[str, Any], entries: list[Entry], order: Order) -> None:
     event, number = told.get("event"), told.get("item", -1)
     if event == "attempt" and 0 <= number < len(entries):
-        state.settled[number] = _attempt(told, entries[number], order)
-        state.seconds += told["seconds"]
+        state.settle(number, _attempt(told, entries[number], order))
         crashes.pop(number, None)
     elif event == "lost":
-        state.settled.pop(number, None)
+        state.unsettle(number)
     elif event == "crashed":
         seen = crashes.get(number, Losses())
         crashes[number] = replace(seen, crashes=seen.crashes + 1, alone=told["alone"])

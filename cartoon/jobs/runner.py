@@ -60,7 +60,9 @@ class _Run:
     def attempts(self) -> Generator[Attempt, None, None]:
         try:
             while self._goes_on():
-                if not self._halted():
+                if self._halted():
+                    self._call_back()
+                else:
                     self._fill()
                 if not self._next_is_ready():
                     self._collect()
@@ -240,12 +242,16 @@ class _Run:
 
     def _wind_up(self) -> None:
         """Let what is under way end and be recorded, also when the generator is closed or interrupted."""
-        for future in list(self._under_way):
-            if future.cancel():
-                self._order.remove(self._under_way.pop(future).number)
+        self._call_back()
         while self._under_way:
             self._collect()
         self._job.journal.forget_marks()
+
+    def _call_back(self) -> None:
+        """Take back what the crew has not begun."""
+        for future in list(self._under_way):
+            if future.cancel():
+                self._order.remove(self._under_way.pop(future).number)
 
 
 def _error(entry: Entry, problem: BaseException) -> CartoonError:

@@ -5,11 +5,13 @@
 
 import re
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from shutil import which
 from typing import Final
+from urllib.parse import parse_qs, urljoin, urlsplit
 
 from playwright.sync_api import Browser, Download, Locator, Page, expect, sync_playwright
 
@@ -108,9 +110,13 @@ def await_drawn(page: Page, least: int) -> int:
 
 def await_rest(page: Page) -> None:
     """Waits until what the open job had begun has ended."""
-    page.wait_for_function(
-        "async () => !(await (await fetch('api/v1/jobs/' + new URL(location).searchParams.get('job'))).json()).busy"
-    )
+    page.wait_for_url(re.compile(r"[?&]job="))
+    deadline = time.monotonic() + PATIENCE_MS / 1000
+    job = parse_qs(urlsplit(page.url).query)["job"][0]
+    # Asked from here: a promise is true to wait_for_function, whatever comes of it.
+    while page.request.get(urljoin(page.url, f"api/v1/jobs/{job}")).json()["busy"]:
+        assert time.monotonic() < deadline, "the job does not come to rest"
+        page.wait_for_timeout(200)
 
 
 def zip_link(page: Page) -> Locator:
