@@ -1,17 +1,19 @@
 """Frozen graphs in torch against TensorFlow on the same files, interleaved: `python -m benchmarks.graphs GRAPHS`.
 
 GRAPHS holds cartoon_bg.pb and cartoon_h.pb; --python names an interpreter with TensorFlow, as for benchmarks.peers, and
-it is measured with both of its kernels. Times are medians; a ratio is the median of those within one turn, so that
-other work on the machine, which comes and goes, strikes both. It does not strike both alike: torch's threads (OpenMP)
-wait for each other after every step, TensorFlow's do not. OMP_WAIT_POLICY=passive in the environment makes them sleep
-rather than spin, which on shared processors is several times as fast.
+it is measured with both of its kernels. First each network alone, with how far its drawing of a portrait is from
+TensorFlow's; then photos, JPEG to JPEG, of the size at which the incumbent draws: it takes them one by one, we twenty
+at once, faces found and all. Times are medians; a ratio is the median of those within one turn, so that other work on
+the machine, which comes and goes, strikes both. It does not strike both alike: torch's threads (OpenMP) wait for each
+other after every step, TensorFlow's do not. OMP_WAIT_POLICY=passive in the environment makes them sleep rather than
+spin, which on processors shared with other work is several times as fast, and on a quiet machine a quarter slower.
 """
 
-import argparse
 import os
-import statistics
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -20,63 +22,108 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.machine import processor
-from benchmarks.peers import BACKGROUND_GRAPH, HEAD, HEAD_GRAPH, KERNELS, Incumbent, rested
+from benchmarks.incumbent import (
+    BACKGROUND_GRAPH,
+    CAPPED,
+    GRAPHS,
+    HEAD,
+    HEAD_GRAPH,
+    QUALITY,
+    Incumbent,
+    arguments,
+    compared,
+    head_row,
+    incumbents,
+    turns,
+)
+from benchmarks.latency import EXAMPLE
+from benchmarks.machine import machine, processor
+from cartoon.image import decode, encode, read
+from cartoon.jobs.crew import LOOK_AHEAD
+from cartoon.portrait.pipeline import Cartoonizer
+from cartoon.portrait.scale import resize
+from cartoon.settings import Options
 from cartoon.styles import tfgraph
+from cartoon.styles.official import add, find
 
 BACKGROUND: Final = (720, 960)
 """Height and width of what the incumbent makes of a photo, px."""
+PHOTO: Final = (900, CAPPED)
+PHOTOS: Final = 20
+PHOTO_RUNS: Final = 2
+"""Turns of twenty photos: each takes a minute."""
 PRECISIONS: Final = ("fp32", "bf16")
+STYLE: Final = "dctnet-anime"
 
 
 def main() -> None:
-    """Burn in, take turns, print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("graphs", type=Path)
-    parser.add_argument("--python", type=Path, default=Path("runs/tensorflow/bin/python"))
-    parser.add_argument("--runs", type=int, default=15)
-    a = parser.parse_args()
-    if not a.python.exists():
-        raise SystemExit(f"{a.python} is not there: make an environment with TensorFlow, see benchmarks.peers --help.")
-    incumbents = [Incumbent(a.python, a.graphs, kernels) for kernels in KERNELS]
+    """Take turns, print the tables."""
+    a = arguments(__doc__).parse_args()
+    with incumbents(a.python, a.graphs) as peers:
+        tables(peers, a.graphs, a.runs)
+
+
+def tables(peers: Sequence[Incumbent], graphs: Path, runs: int) -> None:
+    """Each network alone, then whole photos."""
     print(
         f"{processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}, "
-        f"OMP_WAIT_POLICY={os.environ.get('OMP_WAIT_POLICY', 'not set')}; {incumbents[0].version}\n"
+        f"OMP_WAIT_POLICY={os.environ.get('OMP_WAIT_POLICY', 'not set')}; {peers[0].version}\n"
     )
-    print("| | ours | ms | " + " | ".join(f"{kernels}, ms | times as fast" for kernels in KERNELS) + " |")
-    print("|---" * (3 + 2 * len(KERNELS)) + "|")
-    for name, file, graph, shape in (
-        ("head", "cartoon_h.pb", HEAD_GRAPH, HEAD),
-        ("background", "cartoon_bg.pb", BACKGROUND_GRAPH, BACKGROUND),
-    ):
-        picture = np.random.default_rng(1).integers(0, 255, (*shape, 3), dtype=np.uint8)
-        ours = [partial(_seconds, tfgraph.load(a.graphs / file, precision=one), picture) for one in PRECISIONS]
-        theirs = [partial(one.network, graph, shape) for one in incumbents]
-        taken = _turns([*ours, *theirs], a.runs)
-        for index, precision in enumerate(PRECISIONS):
-            cells = [f"{name} {shape[0]} x {shape[1]}", precision, f"{_median([turn[index] for turn in taken]):.0f}"]
-            for other in range(len(PRECISIONS), len(taken[0])):
-                cells.append(f"{_median([turn[other] for turn in taken]):.0f}")
-                cells.append(f"{statistics.median(turn[other] / turn[index] for turn in taken):.2f}")
+    _networks(peers, graphs, runs)
+    print()
+    _photos(peers, graphs)
+
+
+def _networks(peers: Sequence[Incumbent], graphs: Path, runs: int) -> None:
+    print(head_row("the same graph", "in torch", "mean off, of 255", "at most", "ms"))
+    rng = np.random.default_rng(1)
+    for name, graph, shape in (("head", HEAD_GRAPH, HEAD), ("background", BACKGROUND_GRAPH, BACKGROUND)):
+        noise = rng.integers(0, 255, (*shape, 3), dtype=np.uint8)
+        portrait = np.ascontiguousarray(resize(read(EXAMPLE).pixels, shape)[..., ::-1])
+        wanted = peers[0].drawn(graph, portrait)
+        loaded = [tfgraph.load(graphs / GRAPHS[graph], precision=precision) for precision in PRECISIONS]
+        ours = [partial(_seconds, one, noise) for one in loaded]
+        taken = turns([*ours, *(partial(one.network, graph, shape) for one in peers)], runs)
+        for index, (precision, one) in enumerate(zip(PRECISIONS, loaded, strict=True)):
+            off = np.abs(one(portrait) - wanted)
+            cells = [f"{name} {shape[0]} x {shape[1]}", precision, f"{off.mean():.4f}", f"{off.max():.3f}"]
+            cells += compared(taken, index, range(len(PRECISIONS), len(taken[0])))
             print("| " + " | ".join(cells) + " |", flush=True)
-    for incumbent in incumbents:
-        incumbent.close()
+
+
+def _photos(peers: Sequence[Incumbent], graphs: Path) -> None:
+    portrait = resize(read(EXAMPLE).pixels, PHOTO)
+    # Each a little darker than the one before, so that no two are the same photo.
+    given = [encode(np.maximum(portrait, 2 * n) - 2 * n, None, "jpg", QUALITY) for n in range(PHOTOS)]
+    options = Options(STYLE, strength=1.0, size="original", format="jpg")
+    with tempfile.TemporaryDirectory() as folder:
+        add(find(STYLE), Path(folder), graphs)
+        toon = Cartoonizer.load("auto", styles_dir=Path(folder))
+
+        def drawn(data: bytes) -> None:
+            cartoon = toon.draw(decode(data, "photo.jpg"), options, urgent=False)
+            encode(cartoon.pixels, cartoon.alpha, "jpg", QUALITY)
+
+        def ours() -> float:
+            began = time.perf_counter()
+            with ThreadPoolExecutor(toon.at_once + LOOK_AHEAD) as pool:
+                list(pool.map(drawn, given))
+            return (time.perf_counter() - began) / PHOTOS
+
+        def theirs(one: Incumbent) -> float:
+            return sum(one.photo(data, CAPPED) for data in given) / PHOTOS
+
+        taken = turns([ours, *(partial(theirs, one) for one in peers)], PHOTO_RUNS)
+        print(head_row(f"{PHOTOS} photos of {PHOTO[1]}x{PHOTO[0]}, JPEG to JPEG", "ms a photo"))
+        cells = compared(taken, 0, range(1, 1 + len(peers)))
+        print(f"| {machine(toon)} | " + " | ".join(cells) + " |")
+        toon.close()
 
 
 def _seconds(graph: tfgraph.FrozenGraph, picture: NDArray[np.uint8]) -> float:
     began = time.perf_counter()
     graph(picture)
     return time.perf_counter() - began
-
-
-def _turns(works: Sequence[Callable[[], float]], runs: int) -> list[list[float]]:
-    """Seconds of each, turn by turn; two turns come before."""
-    return [[rested(work) for work in works] for _ in range(runs + 2)][2:]
-
-
-def _median(seconds: Sequence[float]) -> float:
-    """In milliseconds."""
-    return 1000 * statistics.median(seconds)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """TensorFlow's session on frozen graphs, for benchmarks.peers; runs in an environment of its own, with TensorFlow.
 
 `python tensorflow_session.py GRAPH...`: then each line `INDEX HEIGHT WIDTH` on stdin is answered by the seconds that
-graph INDEX took for a random picture of that size.
+graph INDEX took for a random picture of that size, and `INDEX GIVEN.npy RESULT.npy` by those it took for that one.
 """
 
 import sys
@@ -26,12 +26,18 @@ def main() -> None:
         )
     print("tensorflow", tf.__version__, flush=True)
     for line in sys.stdin:
-        index, height, width = (int(word) for word in line.split())
-        session, given, wanted = sessions[index]
-        picture = np.random.default_rng(1).uniform(0, 255, (height, width, 3)).astype(np.float32)
+        index, one, other = line.split()
+        session, given, wanted = sessions[int(index)]
+        if one.isdigit():
+            picture = np.random.default_rng(1).uniform(0, 255, (int(one), int(other), 3)).astype(np.float32)
+        else:
+            picture = np.load(one)
         began = time.perf_counter()
-        session.run(wanted, {given: picture})
-        print(time.perf_counter() - began, flush=True)
+        drawn = session.run(wanted, {given: picture})
+        taken = time.perf_counter() - began
+        if not one.isdigit():
+            np.save(other, drawn)
+        print(taken, flush=True)
 
 
 if __name__ == "__main__":
