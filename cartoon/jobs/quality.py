@@ -82,8 +82,12 @@ class Norm:
 
 
 STYLES: Final = ("anime", "comic", "watercolor", "sketch")
-OWN_STYLE: Final = 1.5
-"""A style of a user's own may do what any of the shipped ones does, times this."""
+OWN_STYLE: Final = 2.0
+"""A style that is not shipped, which nothing was measured on, may do what any of the shipped ones does, times this."""
+LOST_FACE: Final = 1.5
+LOST_IN_OTHERS: Final = 0.9
+"""How much a face counts that is not found again. A style that is not shipped may draw faces that no detector takes for
+such: alone it is no flaw there."""
 CUT_OUT: Final = 1.8
 """Limits are this much wider where the person was cut out: fewer pixels, and a rim that the photo has not."""
 
@@ -168,7 +172,7 @@ def judge(photo: Photo, cartoon: Cartoon, options: Options, detector: FaceFinder
         if norm is not None:
             beyond.append((norm.excess(value, options, portrait), norm.flaw))
     if detector is not None and not _faces_kept(photo, cartoon, detector):
-        beyond.append((1.5, FACE_LOST))
+        beyond.append((LOST_FACE if options.style in STYLES else LOST_IN_OTHERS, FACE_LOST))
     total = sum(amount**3 for amount, _ in beyond) ** (1 / 3)
     score = float(2.0**-total)
     if score > THRESHOLD:
