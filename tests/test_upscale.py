@@ -83,6 +83,11 @@ def test_tiled_is_whole(weights: Path, monkeypatch: pytest.MonkeyPatch, shape: t
     assert whole.std() > 20  # of a network that does something
 
 
+def test_on_a_cpu_swin2sr_is_exact_unless_less_is_asked_for(weights: Path) -> None:
+    assert Upscaler.load(weights, 2, "cpu").precision == "fp32"
+    assert Upscaler.load(weights, 2, "cpu", "bf16").precision == "bf16"
+
+
 def test_tiles_in_one_pass_are_tiles_one_by_one(upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch) -> None:
     in_tiles(monkeypatch, 96)
     picture = noise(40, 200)

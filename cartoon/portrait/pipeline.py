@@ -38,7 +38,7 @@ from cartoon.portrait.turns import Gate, Ticket
 from cartoon.portrait.upscale import Upscaler
 from cartoon.settings import STYLES_DIR, Care, Options, Size
 from cartoon.styles.layers import ALPHA, FOREGROUND
-from cartoon.styles.network import Canvas, Drawn, StyleNet, devices
+from cartoon.styles.network import Canvas, Drawn, StyleNet, devices, pick_precision
 from cartoon.styles.registry import Register, StyleCard
 from cartoon.styles.resident import Residents
 
@@ -76,6 +76,8 @@ class Cartoonizer:
     def __init__(self, nets: Sequence[StyleNet], register: Register, detector: Detector, matte: Matte) -> None:
         first, shipped = nets[0], register.shipped[0]
         self.device, self.precision = ", ".join(str(net.device) for net in nets), first.precision
+        # What the nets have chosen by themselves an upscaler may choose otherwise.
+        self._asked = "auto" if first.precision == pick_precision(first.device, "auto") else first.precision
         self.model = shipped.file.removesuffix(".safetensors")
         self._register, self._detector, self._matte = register, detector, matte
         room = Room(first.device.type, first.precision, free_on(first.device))
@@ -192,7 +194,7 @@ class Cartoonizer:
         with self._loading:
             if scale not in self._upscalers:
                 folder = self._register.folder or STYLES_DIR
-                self._upscalers[scale] = Upscaler.best(scale, folder, self._devices[0], self.precision)
+                self._upscalers[scale] = Upscaler.best(scale, folder, self._devices[0], self._asked)
         upscaler = self._upscalers[scale]
         large = upscaler.upscale(cartoon.pixels, cartoon.alpha)
         seconds = {**cartoon.seconds, "upscale": time.perf_counter() - began}

@@ -24,6 +24,9 @@ HALO: Final = 32
 are the reach of the published networks; from HALO px on, next to none of it is left (benchmarks.upscale tells)."""
 BYTES_PER_PIXEL: Final = {"fp32": 21_000, "bf16": 14_500, "fp16": 14_500}
 """What a pass takes at its peak for each pixel of its tiles, measured on a CPU with 128 px; most of it is attention."""
+ON_CPU: Final = "fp32"
+"""There bf16 saves a third of the time only, and its rounding, carried through attention, lets tiles be seen in noise:
+3 levels of 255 instead of 1."""
 _FIRST: Final = "layers.0.residual_group.blocks.0"
 _UPSAMPLERS: Final = ("pixelshuffle", "pixelshuffledirect", "nearest+conv")
 """Of the classical, the lightweight and the real-world networks; the others repair pictures, or need more inputs."""
@@ -63,7 +66,7 @@ def load_network(path: Path) -> Network:
     if network is None or network.upsampler not in _UPSAMPLERS or network.ape:
         raise _refused(path)
     module = network.eval().requires_grad_(False)
-    return Network(module, "Swin2SR", int(network.upscale), int(network.window_size), HALO, BYTES_PER_PIXEL)
+    return Network(module, "Swin2SR", int(network.upscale), int(network.window_size), HALO, BYTES_PER_PIXEL, ON_CPU)
 
 
 def _state(path: Path) -> dict[str, torch.Tensor]:

@@ -12,7 +12,8 @@ class Network:
     """float (B, 3, h, w), 0..1 -> (B, 3, scale * h, scale * w).
 
     name: for people. window: px, h and w must be multiples, and a tile starts at one. halo: px beyond a tile's own that
-    it must see. bytes_per_pixel: what a pass takes at its peak for each pixel given, by precision.
+    it must see. bytes_per_pixel: what a pass takes at its peak for each pixel given, by precision. on_cpu: the
+    precision there, unless one is asked for.
     """
 
     module: torch.nn.Module
@@ -21,6 +22,7 @@ class Network:
     window: int
     halo: int
     bytes_per_pixel: Mapping[str, int]
+    on_cpu: str = "auto"
 
 
 @dataclass(frozen=True)

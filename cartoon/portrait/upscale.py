@@ -99,6 +99,7 @@ class Upscaler:
         place = pick_device(device)
         if place.type == "cpu":
             torch.set_num_threads(os.cpu_count() or 1)  # as cartoon.styles.network
+            precision = network.on_cpu if precision == "auto" else precision
         return cls(network, place, pick_precision(place, precision))
 
     def upscale(self, pixels: Pixels, alpha: Alpha | None = None) -> Enlarged:
