@@ -34,6 +34,8 @@ Plane = NDArray[np.float32]
 Lab = NDArray[np.float32]
 
 SUPERSAMPLING: Final = 4
+BLUR_REACH: Final = 4
+"""Sigmas: how far OpenCV's blur of float32 reaches."""
 SMALLEST: Final = 14.0
 """Face width, px, below which features would be dots: left as painted."""
 IRIS_BROWN: Final = 26.0
@@ -113,14 +115,25 @@ class _Pen:
 
     def area(self, *polygons: Points, soft: float = 0.0) -> Plane:
         """What the polygons cover; soft: sigma of a blur, px."""
-        width, height = self._size
-        canvas = np.zeros((height * SUPERSAMPLING, width * SUPERSAMPLING), np.uint8)
+        mask = np.zeros(self._size[::-1], np.float32)
+        # Only around the polygons, as far as a blur carries: most are a small part of what the pen may reach.
+        all_corners = np.vstack(polygons) - self._origin
+        margin = BLUR_REACH * soft + 2
+        low, high = all_corners.min(0) - margin, all_corners.max(0) + margin
+        x0, y0 = (max(int(v), 0) for v in low)
+        x1, y1 = (min(int(v) + 1, most) for v, most in zip(high, self._size, strict=True))
+        if x1 <= x0 or y1 <= y0:
+            return mask
+        canvas = np.zeros(((y1 - y0) * SUPERSAMPLING, (x1 - x0) * SUPERSAMPLING), np.uint8)
+        origin = self._origin + np.array([x0, y0], np.float32)
         for polygon in polygons:
             # Pixel centres lie at whole coordinates: the supersampled canvas starts half a pixel earlier.
-            corners = (polygon - self._origin + 0.5) * SUPERSAMPLING - 0.5
+            corners = (polygon - origin + 0.5) * SUPERSAMPLING - 0.5
             cv2.fillPoly(canvas, [np.round(corners * 16).astype(np.int32)], (255,), cv2.LINE_8, 4)
-        mask = cv2.resize(canvas, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32) / np.float32(255)
-        return np.asarray(cv2.GaussianBlur(mask, (0, 0), soft), np.float32) if soft > 0.2 else mask
+        small = cv2.resize(canvas, (x1 - x0, y1 - y0), interpolation=cv2.INTER_AREA)
+        part = small.astype(np.float32) / np.float32(255)
+        mask[y0:y1, x0:x1] = cv2.GaussianBlur(part, (0, 0), soft) if soft > 0.2 else part
+        return mask
 
     def disc(self, centre: Points, radius: float, tall: float = 1.0, soft: float = 0.0) -> Plane:
         """A filled ellipse."""
@@ -163,11 +176,13 @@ class _Drawing:
         return np.asarray(np.clip(cv2.cvtColor(self.canvas, cv2.COLOR_Lab2RGB), 0, 1), np.float32)
 
     def _lay(self, pen: _Pen, mask: Plane, colour: Sequence[float] | Lab, cover: float = 1.0) -> None:
-        part = self.canvas[pen.box]
+        x, y, width, height = cv2.boundingRect((mask > 0).view(np.uint8))
+        inside = np.s_[y : y + height, x : x + width]
+        part = self.canvas[pen.box][inside]
         tint = np.array(colour, np.float32)
         if self.look.colour < 1:
             tint = tint * np.array([1, self.look.colour, self.look.colour], np.float32)
-        part += np.float32(cover) * mask[..., None] * (tint - part)
+        part += np.float32(cover) * mask[inside][..., None] * (tint - part)
 
     def _seen(self, box: tuple[slice, slice]) -> Lab:
         """Part of the photo, Lab."""
