@@ -30,14 +30,14 @@ GREEN = (40, 200, 60)
 
 @pytest.fixture(scope="module")
 def detector() -> Iterator[MediaPipeDetector]:
-    made = MediaPipeDetector()
+    made = MediaPipeDetector(2)
     yield made
     made.close()
 
 
 @pytest.fixture(scope="module")
 def person() -> Iterator[PersonMask]:
-    made = PersonMask()
+    made = PersonMask(2)
     yield made
     made.close()
 
@@ -279,7 +279,8 @@ def test_a_face_is_a_person_though_the_network_sees_none(
     person: PersonMask, portraits: list[Pixels], known: list[Face], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blind = SimpleNamespace(process=lambda _: SimpleNamespace(segmentation_mask=np.zeros((256, 256), np.float32)))
-    monkeypatch.setattr(person, "_graph", blind)
+    with person._segmenters.one() as segmenter:  # the next to be lent again
+        monkeypatch.setattr(segmenter, "_graph", blind)
     mask = person.matte(portraits[2], (known[2],))
     eyes_and_mouth = known[2].landmarks[[RIGHT_PUPIL, LEFT_PUPIL, MOUTH, NOSE_TIP]].astype(int)
     assert min(mask[y, x] for x, y in eyes_and_mouth) > 0.95

@@ -1,6 +1,5 @@
 """Find every face of a picture, from 32 px wide to filling it, with 478 landmarks each."""
 
-import threading
 from typing import Final, Protocol
 
 import cv2
@@ -10,6 +9,7 @@ from cartoon.image import Face, Pixels
 from cartoon.portrait import graphs
 from cartoon.portrait.candidates import FULL, INSIDE_SHARE, SAME_FACE_IOU, SHORT, Candidate, cluster, inside, iou
 from cartoon.portrait.mesh import FaceMesh
+from cartoon.portrait.pool import Pool
 from cartoon.portrait.scale import reduced
 from cartoon.portrait.search import SURE_SCORE, FaceSearch
 from cartoon.portrait.upright import AlignedCrop, aligned_crop
@@ -39,24 +39,26 @@ class Detector(Protocol):
 class MediaPipeDetector:
     """MediaPipe's two face detectors over the whole picture and over tiles, each find checked by its face mesh.
 
-    Resident: the graphs are made here, once, and freed by close(). Safe to call from several threads (one at a time
-    is served). Keeps nothing from one picture to the next. Coordinates are continuous: a pixel's centre is at .5.
+    Resident: the graphs are made here, once, and freed by close(). Safe to call from several threads: `count` at a time
+    are served, for 45 MB each. Keeps nothing from one picture to the next. Coordinates are continuous: a pixel's centre
+    is at .5.
     Raises ResourceError when mediapipe is not installed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, count: int = 1) -> None:
         solutions = graphs.solutions()
-        self._lock = threading.Lock()
+
+        def made() -> _Looker:
+            looker = _Looker(FaceSearch(solutions), FaceMesh(solutions))
+            looker.faces(_drawn_face())  # the first run of each graph is slow and prints warnings
+            return looker
+
         with graphs.quiet():
-            self._search = FaceSearch(solutions)
-            self._mesh = FaceMesh(solutions)
-            self.detect(_drawn_face())  # the first run of each graph is slow and prints warnings
+            self._lookers = Pool(made, count)
 
     def close(self) -> None:
         """Free the graphs; the detector is of no use afterwards."""
-        with self._lock:
-            self._search.close()
-            self._mesh.close()
+        self._lookers.close(_Looker.close)
 
     def detect(self, pixels: Pixels) -> tuple[Face, ...]:
         """All faces of uint8 (H, W, 3) sRGB pixels, left to right, then top to bottom, in these pixels.
@@ -67,17 +69,33 @@ class MediaPipeDetector:
         if min(height, width) < LEAST:
             return ()
         work = np.ascontiguousarray(reduced(pixels, LONGEST))
-        with self._lock:
-            candidates = self._search.upright(work)
-            found = self._verified(work, candidates)
-            if not any(face.score >= STRONG_SCORE for face in found):
-                # A phone held sideways or upside down, and nothing in the file that says so. Asked also when faces
-                # were found, but only weak ones: upside-down faces can pass for poor upright ones.
-                found = self._verified(work, candidates + self._search.turned(work))
+        with self._lookers.one() as looker:
+            found = looker.faces(work)
         scale = np.array([width / work.shape[1], height / work.shape[0]], dtype=np.float32)
         limit = np.array([width, height, width, height], dtype=np.float32)
         faces = [Face(np.clip(f.box * np.tile(scale, 2), 0, limit), f.landmarks * scale, f.score) for f in found]
         return tuple(sorted(faces, key=lambda face: (float(face.box[0]), float(face.box[1]))))
+
+
+class _Looker:
+    """The graphs that one picture at a time needs."""
+
+    def __init__(self, search: FaceSearch, mesh: FaceMesh) -> None:
+        self._search, self._mesh = search, mesh
+
+    def close(self) -> None:
+        self._search.close()
+        self._mesh.close()
+
+    def faces(self, picture: Pixels) -> list[Face]:
+        """All faces of a picture of at most LONGEST px."""
+        candidates = self._search.upright(picture)
+        found = self._verified(picture, candidates)
+        if any(face.score >= STRONG_SCORE for face in found):
+            return found
+        # A phone held sideways or upside down, and nothing in the file that says so. Asked also when faces were
+        # found, but only weak ones: upside-down faces can pass for poor upright ones.
+        return self._verified(picture, candidates + self._search.turned(picture))
 
     def _verified(self, picture: Pixels, candidates: list[Candidate]) -> list[Face]:
         faces: list[Face] = []

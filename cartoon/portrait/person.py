@@ -1,6 +1,5 @@
 """Which pixels are people: a soft mask that follows the picture's own edges."""
 
-import threading
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from cartoon.image import Face, Pixels
 from cartoon.portrait import graphs
 from cartoon.portrait.guide import OVAL, smoothstep
+from cartoon.portrait.pool import Pool
 from cartoon.portrait.scale import reduced
 
 Mask = NDArray[np.float32]
@@ -44,21 +44,21 @@ EPSILON: Final = 1e-5
 class PersonMask:
     """MediaPipe's selfie segmentation, over the whole picture and again around each small face.
 
-    Resident and safe to call from several threads (one at a time is served); keeps nothing between pictures.
+    Resident and safe to call from several threads (`count` at a time are served, for 12 MB each); keeps nothing between
+    pictures.
     Raises ResourceError when mediapipe is not installed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, count: int = 1) -> None:
         solutions = graphs.solutions()
-        self._lock = threading.Lock()
+
+        make = solutions.selfie_segmentation.SelfieSegmentation
         with graphs.quiet():
-            self._graph: Any = solutions.selfie_segmentation.SelfieSegmentation(model_selection=0)
-            self._graph.process(np.full((NETWORK_SIDE, NETWORK_SIDE, 3), 128, np.uint8))
+            self._segmenters = Pool(lambda: _Segmenter(make(model_selection=0)), count)
 
     def close(self) -> None:
-        """Free the graph; the mask-maker is of no use afterwards."""
-        with self._lock:
-            self._graph.close()
+        """Free the graphs; the mask-maker is of no use afterwards."""
+        self._segmenters.close(_Segmenter.close)
 
     def matte(self, pixels: Pixels, faces: Sequence[Face]) -> Mask:
         """How much of each pixel is a person: float32 (H, W), 0..1, for uint8 (H, W, 3) sRGB pixels.
@@ -71,22 +71,33 @@ class PersonMask:
         ovals = [np.asarray(face.landmarks[OVAL] * scale, np.float32) for face in faces]
         boxes = [np.asarray(face.box * scale, np.float32) for face in faces]
         widths = [float(box[2] - box[0]) for box in boxes]
-        with self._lock:
+        with self._segmenters.one() as segmenter:
             # The largest face sets how fine the whole pass is; smaller ones get their own.
-            mask = self._segment(work, max(widths, default=work.shape[1] / 6))
+            mask = segmenter.segment(work, max(widths, default=work.shape[1] / 6))
             for box, face_width, oval in zip(boxes, widths, ovals, strict=True):
                 if 1 < face_width < SMALL_FACE * max(work.shape[:2]) / NETWORK_SIDE:
-                    self._add_closer_look(mask, work, box, CROP)
+                    segmenter.look_closer(mask, work, box, CROP)
                 middle = _Middle(oval, mask.shape)
                 for crop in CLOSER:
                     if middle.covered(mask) < MISSED:
-                        self._add_closer_look(mask, work, box, crop)
+                        segmenter.look_closer(mask, work, box, crop)
                 middle.cover(mask)  # whatever the network says, a face is a person
         if scale < 1:
             mask = cv2.resize(mask, (width, height), interpolation=cv2.INTER_LINEAR).astype(np.float32, copy=False)
         return np.clip(mask, 0, 1)
 
-    def _segment(self, part: Pixels, face_width: float) -> Mask:
+
+class _Segmenter:
+    """The network, for one picture at a time."""
+
+    def __init__(self, graph: Any) -> None:
+        self._graph = graph
+        graph.process(np.full((NETWORK_SIDE, NETWORK_SIDE, 3), 128, np.uint8))
+
+    def close(self) -> None:
+        self._graph.close()
+
+    def segment(self, part: Pixels, face_width: float) -> Mask:
         """The network's mask of one part, its edges moved to the picture's by a guided filter."""
         height, width = part.shape[:2]
         reduce = cv2.INTER_AREA if max(height, width) > NETWORK_SIDE else cv2.INTER_CUBIC
@@ -101,7 +112,7 @@ class PersonMask:
         refined = cv2.ximgproc.guidedFilter(guide, edge, round(scale * radius), EPSILON, scale=scale)
         return np.clip(refined, 0, 1).astype(np.float32, copy=False)
 
-    def _add_closer_look(
+    def look_closer(
         self, mask: Mask, picture: Pixels, box: NDArray[np.float32], reach: tuple[float, float, float]
     ) -> None:
         """Raise the mask, in place, to what a crop around one face shows."""
@@ -118,7 +129,7 @@ class PersonMask:
         enlarge = max(1.0, NETWORK_SIDE / max(part.shape[:2]))
         size = (round(part.shape[1] * enlarge), round(part.shape[0] * enlarge))
         large = cv2.resize(part, size, interpolation=cv2.INTER_CUBIC) if enlarge > 1 else part
-        closer = self._segment(np.ascontiguousarray(large), face_width * enlarge)
+        closer = self.segment(np.ascontiguousarray(large), face_width * enlarge)
         if enlarge > 1:
             closer = cv2.resize(closer, (x1 - x0, y1 - y0), interpolation=cv2.INTER_AREA).astype(np.float32, copy=False)
         fade = _fade(x1 - x0, FEATHER * face_width, x0 > 0, x1 < width)[None, :]
