@@ -42,8 +42,9 @@ class StyleNet:
     def __init__(self, path: Path, sha256: str | None, device: str, precision: str = "auto") -> None:
         weights = load_weights(path, sha256)
         self.device: torch.device = pick_device(device)
-        if self.device.type == "cpu":
-            torch.set_num_threads(os.cpu_count() or 1)  # torch's default leaves hyper-threads out; here they help
+        # On a CPU all of them: torch's default leaves hyper-threads out, and here they help. Beside a GPU one: as many
+        # photos as there are cores are prepared and finished at a time, and teams of threads for each would collide.
+        torch.set_num_threads((os.cpu_count() or 1) if self.device.type == "cpu" else 1)
         self.precision: Precision = pick_precision(self.device, precision)
         self._dtype = _DTYPES[self.precision]
         with torch.device("meta"):  # shapes alone: whatever a file claims to need, no memory is taken for it
