@@ -63,3 +63,5 @@ def test_closing_waits_for_what_is_lent() -> None:
     closer.join(30)
     borrower.join(30)
     assert sorted(closed) == ["a", "b"]
+    with pytest.raises(RuntimeError, match="closed"), pool.one():
+        pass

@@ -51,7 +51,6 @@ class PersonMask:
 
     def __init__(self, count: int = 1) -> None:
         solutions = graphs.solutions()
-
         make = solutions.selfie_segmentation.SelfieSegmentation
         with graphs.quiet():
             self._segmenters = Pool(lambda: _Segmenter(make(model_selection=0)), count)
