@@ -38,7 +38,7 @@ from benchmarks.incumbent import (
 )
 from benchmarks.latency import EXAMPLE
 from benchmarks.machine import machine, processor
-from cartoon.image import decode, encode, read
+from cartoon.image import Pixels, decode, encode, read
 from cartoon.jobs.crew import LOOK_AHEAD
 from cartoon.portrait.pipeline import Cartoonizer
 from cartoon.portrait.scale import resize
@@ -93,22 +93,14 @@ def _networks(peers: Sequence[Incumbent], graphs: Path, runs: int) -> None:
 
 def _photos(peers: Sequence[Incumbent], graphs: Path) -> None:
     portrait = resize(read(EXAMPLE).pixels, PHOTO)
-    # Each a little darker than the one before, so that no two are the same photo.
-    given = [encode(np.maximum(portrait, 2 * n) - 2 * n, None, "jpg", QUALITY) for n in range(PHOTOS)]
+    given = apart(portrait)
     options = Options(STYLE, strength=1.0, size="original", format="jpg")
     with tempfile.TemporaryDirectory() as folder:
         add(find(STYLE), Path(folder), graphs)
         toon = Cartoonizer.load("auto", styles_dir=Path(folder))
 
-        def drawn(data: bytes) -> None:
-            cartoon = toon.draw(decode(data, "photo.jpg"), options, urgent=False)
-            encode(cartoon.pixels, cartoon.alpha, "jpg", QUALITY)
-
         def ours() -> float:
-            began = time.perf_counter()
-            with ThreadPoolExecutor(toon.at_once + LOOK_AHEAD) as pool:
-                list(pool.map(drawn, given))
-            return (time.perf_counter() - began) / PHOTOS
+            return together(toon, given, options)
 
         def theirs(one: Incumbent) -> float:
             return sum(one.photo(data, CAPPED) for data in given) / PHOTOS
@@ -118,6 +110,24 @@ def _photos(peers: Sequence[Incumbent], graphs: Path) -> None:
         cells = compared(taken, 0, range(1, 1 + len(peers)))
         print(f"| {machine(toon)} | " + " | ".join(cells) + " |")
         toon.close()
+
+
+def apart(portrait: Pixels) -> list[bytes]:
+    """PHOTOS JPEGs of a portrait, each a little darker than the one before, so that no two are the same."""
+    return [encode(np.maximum(portrait, 2 * n) - 2 * n, None, "jpg", QUALITY) for n in range(PHOTOS)]
+
+
+def together(toon: Cartoonizer, given: Sequence[bytes], options: Options) -> float:
+    """Seconds a photo, JPEG to JPEG, of all of them at once."""
+
+    def drawn(data: bytes) -> None:
+        cartoon = toon.draw(decode(data, "photo.jpg"), options, urgent=False)
+        encode(cartoon.pixels, cartoon.alpha, "jpg", QUALITY)
+
+    began = time.perf_counter()
+    with ThreadPoolExecutor(toon.at_once + LOOK_AHEAD) as pool:
+        list(pool.map(drawn, given))
+    return (time.perf_counter() - began) / len(given)
 
 
 def _seconds(graph: tfgraph.FrozenGraph, picture: NDArray[np.uint8]) -> float:

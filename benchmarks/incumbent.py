@@ -23,11 +23,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from cartoon.styles import tfgraph
+
 CAPPED: Final = 720
 """The incumbent draws no shorter side than this, and enlarges the result."""
 HEAD: Final = (288, 288)
 GRAPHS: Final = ("cartoon_bg.pb", "cartoon_h.pb")
 BACKGROUND_GRAPH, HEAD_GRAPH = 0, 1
+Network = Callable[[int, tuple[int, int]], float]
+"""(graph, (height, width)) -> the seconds of one run."""
 KERNELS: Final = {"Eigen": "0", "oneDNN": "1"}
 QUALITY: Final = 95
 PAUSE_S: Final = 0.2
@@ -63,27 +67,8 @@ class Incumbent:
             return np.asarray(np.load(result), np.float32).reshape(picture.shape)
 
     def photo(self, data: bytes, cap: int | None) -> float:
-        """Seconds for one photo, JPEG to JPEG; cap: the most its shorter side may have when it is drawn, px."""
-        began = time.perf_counter()
-        full = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-        height, width = full.shape[:2]
-        scale = min(1.0, cap / min(height, width)) if cap else 1.0
-        small = cv2.resize(full, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA)
-        rows, columns = small.shape[:2]
-        padded = cv2.copyMakeBorder(
-            small, 0, -rows % 16, 0, -columns % 16, cv2.BORDER_CONSTANT, value=(255, 255, 255)
-        ).astype(np.float32)
-        around = time.perf_counter() - began
-        drawn = self.network(BACKGROUND_GRAPH, padded.shape[:2]) + self.network(HEAD_GRAPH, HEAD)
-        began = time.perf_counter()
-        place = np.array([[HEAD[1] / columns, 0, 0], [0, HEAD[0] / rows, 0]], np.float32)
-        head = cv2.warpAffine(padded, place, HEAD).clip(0, 255)
-        back = cv2.warpAffine(head, place, (columns, rows), flags=cv2.WARP_INVERSE_MAP)
-        alpha = cv2.warpAffine(np.ones((*HEAD, 1), np.float32), place, (columns, rows), flags=cv2.WARP_INVERSE_MAP)
-        mixed = back * alpha[..., None] + padded[:rows, :columns] * (1 - alpha[..., None])
-        result = cv2.resize(mixed.clip(0, 255).astype(np.uint8), (width, height), interpolation=cv2.INTER_AREA)
-        cv2.imencode(".jpg", result, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
-        return around + drawn + time.perf_counter() - began
+        """Seconds for one photo, as `photo`."""
+        return photo(self.network, data, cap)
 
     def _asked(self, line: str) -> str:
         cast(IO[str], self._process.stdin).write(f"{line}\n")
@@ -100,6 +85,47 @@ class Incumbent:
         """End the process."""
         self._process.terminate()
         self._process.wait()
+
+
+class InTorch:
+    """The incumbent's graphs in torch, in float32: where there is no TensorFlow, or a GPU that it does not know."""
+
+    def __init__(self, graphs: Path, device: str) -> None:
+        self._graphs = [tfgraph.load(graphs / name, device=device, precision="fp32") for name in GRAPHS]
+
+    def network(self, graph: int, shape: tuple[int, int]) -> float:
+        """Seconds of one run of a graph."""
+        picture = np.random.default_rng(1).integers(0, 255, (*shape, 3), dtype=np.uint8)
+        began = time.perf_counter()
+        self._graphs[graph](picture)
+        return time.perf_counter() - began
+
+
+def photo(network: Network, data: bytes, cap: int | None) -> float:
+    """Seconds for one photo, JPEG to JPEG, as the incumbent does it.
+
+    network: the seconds of a run of a graph. cap: the most the photo's shorter side may have when it is drawn, px.
+    """
+    began = time.perf_counter()
+    full = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    height, width = full.shape[:2]
+    scale = min(1.0, cap / min(height, width)) if cap else 1.0
+    small = cv2.resize(full, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA)
+    rows, columns = small.shape[:2]
+    padded = cv2.copyMakeBorder(
+        small, 0, -rows % 16, 0, -columns % 16, cv2.BORDER_CONSTANT, value=(255, 255, 255)
+    ).astype(np.float32)
+    around = time.perf_counter() - began
+    drawn = network(BACKGROUND_GRAPH, padded.shape[:2]) + network(HEAD_GRAPH, HEAD)
+    began = time.perf_counter()
+    place = np.array([[HEAD[1] / columns, 0, 0], [0, HEAD[0] / rows, 0]], np.float32)
+    head = cv2.warpAffine(padded, place, HEAD).clip(0, 255)
+    back = cv2.warpAffine(head, place, (columns, rows), flags=cv2.WARP_INVERSE_MAP)
+    alpha = cv2.warpAffine(np.ones((*HEAD, 1), np.float32), place, (columns, rows), flags=cv2.WARP_INVERSE_MAP)
+    mixed = back * alpha[..., None] + padded[:rows, :columns] * (1 - alpha[..., None])
+    result = cv2.resize(mixed.clip(0, 255).astype(np.uint8), (width, height), interpolation=cv2.INTER_AREA)
+    cv2.imencode(".jpg", result, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+    return around + drawn + time.perf_counter() - began
 
 
 def arguments(description: str | None) -> argparse.ArgumentParser:

@@ -1,15 +1,19 @@
 """Ours against the incumbent's networks in TensorFlow's session, interleaved: `python -m benchmarks.peers GRAPHS`.
 
 GRAPHS holds cartoon_bg.pb and cartoon_h.pb; --python names an interpreter that has TensorFlow (benchmarks.incumbent
-says how to make one). First our own network and pipeline, then the same graphs in torch (benchmarks.graphs).
+says how to make one). First our own network and pipeline, then the same graphs in torch (benchmarks.graphs), last, and
+with --no-tensorflow alone, as on a GPU: twenty photos at once against the incumbent's way, its graphs in torch in
+float32, one photo after the other, on the same device.
 
 The incumbent's photo is decoding, background network, one 288 px head, blending, encoding; how it finds the face is
 left out, in its favour. Ours is everything. Times are medians of interleaved runs; the ratios are of those of one turn.
 """
 
+import statistics
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -20,10 +24,12 @@ from benchmarks.incumbent import (
     CAPPED,
     QUALITY,
     Incumbent,
+    InTorch,
     arguments,
     compared,
     head_row,
     incumbents,
+    photo,
     turns,
 )
 from benchmarks.latency import EXAMPLE
@@ -33,7 +39,7 @@ from cartoon.portrait.guide import CHANNELS
 from cartoon.portrait.pipeline import Cartoonizer
 from cartoon.portrait.scale import resize
 from cartoon.settings import Options
-from cartoon.styles.network import Canvas, StyleNet
+from cartoon.styles.network import Canvas, StyleNet, pick_device
 from cartoon.styles.registry import available
 
 PHOTO: Final = (1024, 820)
@@ -46,11 +52,15 @@ def main() -> None:
     """Burn in, take turns, print the tables."""
     parser = arguments(__doc__)
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--no-tensorflow", action="store_true")
     a = parser.parse_args()
-    with incumbents(a.python, a.graphs) as peers:
-        own(peers, a.runs, a.device)
+    if not a.no_tensorflow:
+        with incumbents(a.python, a.graphs) as peers:
+            own(peers, a.runs, a.device)
+            print()
+            graphs.tables(peers, a.graphs, a.runs)
         print()
-        graphs.tables(peers, a.graphs, a.runs)
+    one_by_one(a.graphs, a.device)
 
 
 def own(peers: list[Incumbent], runs: int, device: str) -> None:
@@ -87,6 +97,29 @@ def own(peers: list[Incumbent], runs: int, device: str) -> None:
     for name, theirs, mine in rows:
         taken = turns([mine, *(partial(theirs, one) for one in peers)], runs)
         print("| " + " | ".join([name, *compared(taken, 0, range(1, 1 + len(peers)))]) + " |", flush=True)
+    toon.close()
+
+
+def one_by_one(graphs_folder: Path, device: str) -> None:
+    """The table of twenty photos at once against one after the other."""
+    toon = Cartoonizer.load(device)
+    incumbent = InTorch(graphs_folder, str(pick_device(device)))
+    portrait = resize(read(EXAMPLE).pixels, PHOTO)
+    given = graphs.apart(portrait)
+    options = Options(size="original", format="jpg")
+
+    def ours() -> float:
+        return graphs.together(toon, given, options)
+
+    def theirs(cap: int | None) -> float:
+        return statistics.mean(photo(incumbent.network, data, cap) for data in given)
+
+    taken = turns([ours, partial(theirs, None), partial(theirs, CAPPED)], graphs.PHOTO_RUNS)
+    cells = compared(taken, 0, (1, 2))
+    ways = ("one by one in torch fp32, ms", "times as fast", f"drawn at {CAPPED} px, ms", "times as fast")
+    names = [f"{len(given)} photos of {PHOTO[1]}x{PHOTO[0]}, JPEG to JPEG", "ours, ms a photo", *ways]
+    print(f"| {' | '.join(names)} |\n" + "|---" * len(names) + "|")
+    print(f"| {machine(toon)} | " + " | ".join(cells) + " |")
     toon.close()
 
 
