@@ -6,7 +6,7 @@ TensorFlow's; then photos, JPEG to JPEG, of the size at which the incumbent draw
 at once, faces found and all. Times are medians; a ratio is the median of those within one turn, so that other work on
 the machine, which comes and goes, strikes both. It does not strike both alike: torch's threads (OpenMP) wait for each
 other after every step, TensorFlow's do not. OMP_WAIT_POLICY=passive in the environment makes them sleep rather than
-spin, which on processors shared with other work is several times as fast, and on a quiet machine a quarter slower.
+spin, which on processors shared with other work is several times as fast, and on a quiet machine 8 to 28 % slower.
 """
 
 import os
@@ -32,8 +32,9 @@ from benchmarks.incumbent import (
     Incumbent,
     arguments,
     compared,
-    head_row,
+    head,
     incumbents,
+    photos,
     turns,
 )
 from benchmarks.latency import EXAMPLE
@@ -75,7 +76,7 @@ def tables(peers: Sequence[Incumbent], graphs: Path, runs: int) -> None:
 
 
 def _networks(peers: Sequence[Incumbent], graphs: Path, runs: int) -> None:
-    print(head_row("the same graph", "in torch", "mean off, of 255", "at most", "ms"))
+    print(head(("the same graph", "in torch", "mean off, of 255", "at most", "ms")))
     rng = np.random.default_rng(1)
     for name, graph, shape in (("head", HEAD_GRAPH, HEAD), ("background", BACKGROUND_GRAPH, BACKGROUND)):
         noise = rng.integers(0, 255, (*shape, 3), dtype=np.uint8)
@@ -92,21 +93,14 @@ def _networks(peers: Sequence[Incumbent], graphs: Path, runs: int) -> None:
 
 
 def _photos(peers: Sequence[Incumbent], graphs: Path) -> None:
-    portrait = resize(read(EXAMPLE).pixels, PHOTO)
-    given = apart(portrait)
+    given = apart(resize(read(EXAMPLE).pixels, PHOTO))
     options = Options(STYLE, strength=1.0, size="original", format="jpg")
     with tempfile.TemporaryDirectory() as folder:
         add(find(STYLE), Path(folder), graphs)
         toon = Cartoonizer.load("auto", styles_dir=Path(folder))
-
-        def ours() -> float:
-            return together(toon, given, options)
-
-        def theirs(one: Incumbent) -> float:
-            return sum(one.photo(data, CAPPED) for data in given) / PHOTOS
-
-        taken = turns([ours, *(partial(theirs, one) for one in peers)], PHOTO_RUNS)
-        print(head_row(f"{PHOTOS} photos of {PHOTO[1]}x{PHOTO[0]}, JPEG to JPEG", "ms a photo"))
+        theirs = [partial(photos, one.network, given, CAPPED) for one in peers]
+        taken = turns([partial(together, toon, given, options), *theirs], PHOTO_RUNS)
+        print(head((f"{PHOTOS} photos of {PHOTO[1]}x{PHOTO[0]}, JPEG to JPEG", "ms a photo")))
         cells = compared(taken, 0, range(1, 1 + len(peers)))
         print(f"| {machine(toon)} | " + " | ".join(cells) + " |")
         toon.close()

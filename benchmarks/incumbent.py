@@ -14,8 +14,8 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import IO, Final, cast
 
@@ -66,10 +66,6 @@ class Incumbent:
             self._asked(f"{graph} {given} {result}")
             return np.asarray(np.load(result), np.float32).reshape(picture.shape)
 
-    def photo(self, data: bytes, cap: int | None) -> float:
-        """Seconds for one photo, as `photo`."""
-        return photo(self.network, data, cap)
-
     def _asked(self, line: str) -> str:
         cast(IO[str], self._process.stdin).write(f"{line}\n")
         cast(IO[str], self._process.stdin).flush()
@@ -119,13 +115,18 @@ def photo(network: Network, data: bytes, cap: int | None) -> float:
     drawn = network(BACKGROUND_GRAPH, padded.shape[:2]) + network(HEAD_GRAPH, HEAD)
     began = time.perf_counter()
     place = np.array([[HEAD[1] / columns, 0, 0], [0, HEAD[0] / rows, 0]], np.float32)
-    head = cv2.warpAffine(padded, place, HEAD).clip(0, 255)
-    back = cv2.warpAffine(head, place, (columns, rows), flags=cv2.WARP_INVERSE_MAP)
+    drawn_head = cv2.warpAffine(padded, place, HEAD).clip(0, 255)
+    back = cv2.warpAffine(drawn_head, place, (columns, rows), flags=cv2.WARP_INVERSE_MAP)
     alpha = cv2.warpAffine(np.ones((*HEAD, 1), np.float32), place, (columns, rows), flags=cv2.WARP_INVERSE_MAP)
     mixed = back * alpha[..., None] + padded[:rows, :columns] * (1 - alpha[..., None])
     result = cv2.resize(mixed.clip(0, 255).astype(np.uint8), (width, height), interpolation=cv2.INTER_AREA)
     cv2.imencode(".jpg", result, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
     return around + drawn + time.perf_counter() - began
+
+
+def photos(network: Network, given: Sequence[bytes], cap: int | None) -> float:
+    """Seconds for each of several photos, one after the other."""
+    return statistics.mean(photo(network, data, cap) for data in given)
 
 
 def arguments(description: str | None) -> argparse.ArgumentParser:
@@ -143,10 +144,7 @@ def incumbents(python: Path, graphs: Path) -> Iterator[list[Incumbent]]:
     if not python.exists():
         raise SystemExit(f"{python} is not there: make an environment with TensorFlow, see --help.")
     with ExitStack() as running:
-        made = [Incumbent(python, graphs, kernels) for kernels in KERNELS]
-        for one in made:
-            running.callback(one.close)
-        yield made
+        yield [running.enter_context(closing(Incumbent(python, graphs, kernels))) for kernels in KERNELS]
 
 
 def turns(works: Sequence[Callable[[], float]], runs: int) -> list[list[float]]:
@@ -169,7 +167,7 @@ def compared(taken: Sequence[Sequence[float]], ours: int, theirs: Sequence[int])
     return cells
 
 
-def head_row(*first: str) -> str:
-    """A table's head: our columns, then two for each of KERNELS."""
-    names = [*first, *(name for kernels in KERNELS for name in (f"{kernels}, ms", "times as fast"))]
+def head(first: Sequence[str], theirs: Iterable[str] = KERNELS) -> str:
+    """A table's head: our columns, then two for each of theirs, as `compared` fills them."""
+    names = [*first, *(name for one in theirs for name in (f"{one}, ms", "times as fast"))]
     return f"| {' | '.join(names)} |\n" + "|---" * len(names) + "|"

@@ -9,7 +9,6 @@ The incumbent's photo is decoding, background network, one 288 px head, blending
 left out, in its favour. Ours is everything. Times are medians of interleaved runs; the ratios are of those of one turn.
 """
 
-import statistics
 import time
 from collections.abc import Callable
 from functools import partial
@@ -27,9 +26,10 @@ from benchmarks.incumbent import (
     InTorch,
     arguments,
     compared,
-    head_row,
+    head,
     incumbents,
     photo,
+    photos,
     turns,
 )
 from benchmarks.latency import EXAMPLE
@@ -89,11 +89,11 @@ def own(peers: list[Incumbent], runs: int, device: str) -> None:
     size = f"{PHOTO[1]}x{PHOTO[0]}"
     rows: list[tuple[str, Callable[[Incumbent], float], Callable[[], float]]] = [
         ("network alone, 1024x1024", lambda one: one.network(BACKGROUND_GRAPH, SQUARE), our_network),
-        (f"photo {size}, drawn at that size", lambda one: one.photo(data, None), ours),
-        (f"photo {size}, its usual way: drawn at {CAPPED} px", lambda one: one.photo(data, CAPPED), ours),
+        (f"photo {size}, drawn at that size", lambda one: photo(one.network, data, None), ours),
+        (f"photo {size}, its usual way: drawn at {CAPPED} px", lambda one: photo(one.network, data, CAPPED), ours),
     ]
     print(f"{machine(toon)}; {peers[0].version}; medians of {runs}\n")
-    print(head_row("", "ours, ms"))
+    print(head(("", "ours, ms")))
     for name, theirs, mine in rows:
         taken = turns([mine, *(partial(theirs, one) for one in peers)], runs)
         print("| " + " | ".join([name, *compared(taken, 0, range(1, 1 + len(peers)))]) + " |", flush=True)
@@ -104,21 +104,13 @@ def one_by_one(graphs_folder: Path, device: str) -> None:
     """The table of twenty photos at once against one after the other."""
     toon = Cartoonizer.load(device)
     incumbent = InTorch(graphs_folder, str(pick_device(device)))
-    portrait = resize(read(EXAMPLE).pixels, PHOTO)
-    given = graphs.apart(portrait)
-    options = Options(size="original", format="jpg")
-
-    def ours() -> float:
-        return graphs.together(toon, given, options)
-
-    def theirs(cap: int | None) -> float:
-        return statistics.mean(photo(incumbent.network, data, cap) for data in given)
-
-    taken = turns([ours, partial(theirs, None), partial(theirs, CAPPED)], graphs.PHOTO_RUNS)
+    given = graphs.apart(resize(read(EXAMPLE).pixels, PHOTO))
+    ours = partial(graphs.together, toon, given, Options(size="original", format="jpg"))
+    ways = {"one by one in torch fp32": None, f"drawn at {CAPPED} px": CAPPED}
+    theirs = [partial(photos, incumbent.network, given, cap) for cap in ways.values()]
+    taken = turns([ours, *theirs], graphs.PHOTO_RUNS)
     cells = compared(taken, 0, (1, 2))
-    ways = ("one by one in torch fp32, ms", "times as fast", f"drawn at {CAPPED} px, ms", "times as fast")
-    names = [f"{len(given)} photos of {PHOTO[1]}x{PHOTO[0]}, JPEG to JPEG", "ours, ms a photo", *ways]
-    print(f"| {' | '.join(names)} |\n" + "|---" * len(names) + "|")
+    print(head((f"{len(given)} photos of {PHOTO[1]}x{PHOTO[0]}, JPEG to JPEG", "ours, ms a photo"), ways))
     print(f"| {machine(toon)} | " + " | ".join(cells) + " |")
     toon.close()
 

@@ -20,12 +20,12 @@ import cv2
 
 from cartoon.image import encode, read
 from cartoon.jobs.crew import LOOK_AHEAD
-from cartoon.portrait.pipeline import at_once_on
+from cartoon.portrait.pipeline import CPU_AT_ONCE
 from cartoon.portrait.scale import resize
 
 ROOT = Path(__file__).parents[1]
 PATIENCE = 120.0
-IN_FLIGHT = at_once_on("cpu") + LOOK_AHEAD
+IN_FLIGHT = CPU_AT_ONCE + LOOK_AHEAD
 
 
 def make_photos(folder: Path, count: int, side: int = 256) -> None:

@@ -1,7 +1,6 @@
 """Canvases of several requests share passes; whatever happens, every one comes out or says why not."""
 
 import threading
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +18,7 @@ from cartoon.styles.registry import StyleCard
 from cartoon.styles.tiles import cut
 from tests.fakes import CARDS
 from tests.small_style import write_weights
+from tests.waiting import wait_for
 
 PLENTY = 64 << 30
 
@@ -67,13 +67,6 @@ def roomy(free: int = PLENTY) -> Room:
 
 def ask(batcher: Batcher, value: int, later: bool = False, card: StyleCard = CARDS[0]) -> int:
     return int(batcher.draw(card, [canvas(value)], Ticket(later))[0].stack[0, 0, 0])
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    until = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.002)
 
 
 class Held:

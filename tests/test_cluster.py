@@ -28,6 +28,7 @@ from cartoon.jobs.nodes import Site, connected, sites
 from cartoon.jobs.runner import run
 from cartoon.settings import Options, Settings
 from tests.cluster_artist import POISON, load_mortal
+from tests.waiting import wait_for
 
 ROOT = Path(__file__).resolve().parents[1]
 STORE_BYTES = 100 << 20
@@ -106,13 +107,6 @@ def drawn(job: OpenJob, crew: Crew, on_each: Callable[[int], None] = lambda coun
     return attempts
 
 
-def await_that(holds: Callable[[], bool], otherwise: str) -> None:
-    deadline = time.monotonic() + 120
-    while not holds():
-        assert time.monotonic() < deadline, otherwise
-        time.sleep(0.05)
-
-
 def told(job: OpenJob) -> list[dict[str, Any]]:
     """The report without what differs from run to run."""
     rows = report.rows(job.entries, job.state.settled)
@@ -183,7 +177,7 @@ def test_a_node_that_joins_gets_work_and_a_job_goes_on_when_its_only_node_is_rep
             artists.append({mark.name for mark in pids.iterdir()})
             alone = crew.places
             cluster.add_node(num_cpus=2, object_store_memory=STORE_BYTES)
-            await_that(lambda: crew.places > alone, "the node that joined has no artist")
+            wait_for(lambda: crew.places > alone, 120, "the node that joined has no artist")
         if count == 100:
             artists.append({mark.name for mark in pids.iterdir() if mark.stat().st_size})
             cluster.remove_node(first)

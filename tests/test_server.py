@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ import pytest
 from cartoon.image import encode
 from cartoon.server import INSIST_SECONDS, SETTLE_SECONDS
 from tests.fake_server import HELD, LET_GO
+from tests.waiting import wait_for
 
 ROOT = Path(__file__).parents[1]
 PICTURE = encode(np.full((30, 40, 3), 90, np.uint8), None, "png")
@@ -56,13 +57,6 @@ def serving(tmp_path: Path) -> Iterator[Serving]:
                 yield Serving(process, tmp_path, client)
         finally:
             process.kill()
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    until = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.02)
 
 
 def start(*flags: str, **variables: str) -> subprocess.CompletedProcess[str]:

@@ -196,7 +196,7 @@ class Desk:
             counts = job.state.counts(len(job.entries))
             if not counts.failed + counts.quarantined:
                 return []
-            return [(job.entries[number], one) for number, one in sorted(_now(job), key=itemgetter(0)) if one.error]
+            return [(entry, attempt) for entry, attempt in self.settled(id) if attempt.error]
 
     def outcome(self, id: str, number: int) -> tuple[Entry, Attempt]:
         """What one item has come to; raises MissingError as long as that is nothing."""

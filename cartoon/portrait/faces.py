@@ -1,6 +1,6 @@
 """Find every face of a picture, from 32 px wide to filling it, with 478 landmarks each."""
 
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import cv2
 import numpy as np
@@ -47,14 +47,8 @@ class MediaPipeDetector:
 
     def __init__(self, count: int = 1) -> None:
         solutions = graphs.solutions()
-
-        def made() -> _Looker:
-            looker = _Looker(FaceSearch(solutions), FaceMesh(solutions))
-            looker.faces(_drawn_face())  # the first run of each graph is slow and prints warnings
-            return looker
-
         with graphs.quiet():
-            self._lookers = Pool(made, count)
+            self._lookers = Pool(lambda: _Looker(solutions), count)
 
     def close(self) -> None:
         """Free the graphs; the detector is of no use afterwards."""
@@ -80,8 +74,9 @@ class MediaPipeDetector:
 class _Looker:
     """The graphs that one picture at a time needs."""
 
-    def __init__(self, search: FaceSearch, mesh: FaceMesh) -> None:
-        self._search, self._mesh = search, mesh
+    def __init__(self, solutions: Any) -> None:
+        self._search, self._mesh = FaceSearch(solutions), FaceMesh(solutions)
+        self.faces(_drawn_face())  # the first run of each graph is slow and prints warnings
 
     def close(self) -> None:
         self._search.close()

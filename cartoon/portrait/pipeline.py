@@ -53,8 +53,8 @@ LEAST_SPACE: Final = 1 << 20
 HOME_SIZE: Final = 640
 """Long side, px, of the portraits the network learned from. A smaller photo is enlarged to it first: lines come out
 crisper than when the drawing is enlarged."""
-CORES_A_PLACE: Final = 4
-"""On a CPU the network wants every core; of so many one may prepare a photo, and one finish another, beside it."""
+CPU_AT_ONCE: Final = 3
+"""Photos drawn at the same time on a CPU: one is prepared while the network has another and a third is finished."""
 CUDA_AT_ONCE: Final = 24
 """On each GPU: enough to fill its passes while others are prepared and finished."""
 
@@ -88,8 +88,8 @@ class Cartoonizer:
         self._careful = Careful([net.device for net in nets], shipped)
         for net in nets:
             watch(net.device)
-        places = places_on(first.device.type)
-        self.at_once: int = at_once_on(first.device.type, len(nets))
+        self.at_once: int = CPU_AT_ONCE if first.device.type == "cpu" else CUDA_AT_ONCE * len(nets)
+        places = _places(nets)
         self._preparing, self._finishing = Gate(places), Gate(places)
         one, together = pixels_of_photos(first.device.type)
         self._most_pixels, self._space = max(LEAST_SPACE, one), Gate(max(LEAST_SPACE, together))
@@ -106,7 +106,7 @@ class Cartoonizer:
         register = Register(styles_dir)
         shipped = register.shipped[0]
         nets = [StyleNet(shipped.path, shipped.sha256, name, precision) for name in devices(device)]
-        places = places_on(nets[0].device.type)
+        places = _places(nets)
         toon = cls(nets, register, MediaPipeDetector(places), PersonMask(places).matte)
         log.info("device %s, precision %s, model %s", toon.device, toon.precision, toon.model)
         return toon
@@ -351,15 +351,9 @@ def meet(stack: compose.Stack, sketch: _Sketch, share: float) -> None:
         plane[:] = carried(plane, flow, share - 1)
 
 
-def places_on(kind: str) -> int:
-    """Photos that may be prepared, and finished, at the same time on "cpu" or "cuda"."""
-    cores = os.cpu_count() or 1
-    return max(1, cores // CORES_A_PLACE) if kind == "cpu" else cores
-
-
-def at_once_on(kind: str, devices: int = 1) -> int:
-    """Photos drawn at the same time: on a CPU some are prepared while the network has one and others are finished."""
-    return 2 * places_on(kind) + 1 if kind == "cpu" else CUDA_AT_ONCE * devices
+def _places(nets: Sequence[StyleNet]) -> int:
+    """Photos that may be prepared, and finished, at the same time: on a CPU the network wants every core."""
+    return 1 if nets[0].device.type == "cpu" else min(os.cpu_count() or 1, CUDA_AT_ONCE * len(nets))
 
 
 def as_photo(photo: Pixels | Photo) -> Photo:
