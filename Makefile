@@ -68,7 +68,7 @@ $(VENV)/dev-installed: requirements-dev.txt requirements-train.txt requirements-
 # pip is the last thing that venv puts in place, so a half-made environment is made again.
 $(BIN)/pip:
 	@for python in $(CANDIDATES); do \
-	    if "$$python" -c 'import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' \
+	    if "$$python" -c 'import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 14))' \
 	        2>/dev/null; then exec "$$python" -m venv $(VENV); fi; \
 	done; \
 	echo "error: no Python 3.10, 3.11 or 3.12 with venv among: $(CANDIDATES)." \
