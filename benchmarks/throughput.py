@@ -21,7 +21,7 @@ from cartoon.jobs.job import Gate
 from cartoon.jobs.quality import judge
 from cartoon.jobs.runner import run
 from cartoon.portrait.pipeline import Cartoonizer
-from cartoon.portrait.turns import Ticket
+from cartoon.turns import Ticket
 from cartoon.settings import Format, Options, Size
 
 SAMPLE: Final = 12
