@@ -8,7 +8,7 @@ there. Of a call, the function must be known and offered, and every file in its 
 import hashlib
 import json
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Container, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode
@@ -34,6 +34,8 @@ READ: Final = re.compile(
 """GET and HEAD. The last two are not Gradio's here, see cartoon.page_files."""
 SENT: Final = re.compile(r"/gradio_api/(run|api|call|call/v2)/(?P<name>\w+)/?|/gradio_api/queue/join")
 """POST: calls of functions."""
+LISTENS: Final = re.compile(r"/gradio_api/(queue/data|call/(v2/)?\w+/(?P<event>\w+))")
+"""GET: waits for what calls come to."""
 SAID: Final = re.compile(r"/gradio_api/(cancel|reset/?|upload)")
 OURS: Final = ("/api/", "/healthz", "/readyz", "/metrics", "/openapi.json")
 """Doors that are not Gradio's."""
@@ -58,10 +60,19 @@ class Offer:
 
 
 class GradioGuard:
-    """Stands before Gradio. offers: by API name, those that have one, and by number."""
+    """Stands before Gradio. offers: by API name, those that have one, and by number. waited_for: the sessions and calls
+    that Gradio has answers for."""
 
-    def __init__(self, app: ASGIApp, offers: Mapping[str | int, Offer], files: VisitorFiles, limits: Limits) -> None:
-        self._app, self._offers, self._files, self._limits = app, offers, files, limits
+    def __init__(
+        self,
+        app: ASGIApp,
+        offers: Mapping[str | int, Offer],
+        waited_for: Container[str],
+        files: VisitorFiles,
+        limits: Limits,
+    ) -> None:
+        self._app, self._offers, self._waited_for = app, offers, waited_for
+        self._files, self._limits = files, limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"].startswith(OURS):
@@ -82,22 +93,19 @@ class GradioGuard:
     async def _checked(self, request: Request, visitor: Visitor) -> tuple[Scope, Receive]:
         """The request as Gradio may see it; raises CartoonError."""
         scope, path = request.scope, request.scope["path"]
-        query = [(key, value) for key, value in parse_qsl(scope["query_string"].decode("latin-1"), True)]
-        changed = {
-            **scope,
-            "query_string": urlencode(
-                [
-                    (key, _namespaced(visitor, value) if key == "session_hash" else value)
-                    for key, value in query
-                    if key != "deep_link"
-                ]
-            ).encode(),
-        }
+        query = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
+        query.pop("deep_link", None)  # which would open what somebody else has saved
+        if "session_hash" in query:
+            query["session_hash"] = _namespaced(visitor, query["session_hash"])
+        changed = {**scope, "query_string": urlencode(query).encode()}
         if request.method in ("GET", "HEAD") and READ.fullmatch(path):
             start, beat, session = path.partition("/heartbeat/")
             if beat:
                 changed["path"] = f"{start}{beat}{_namespaced(visitor, session)}"
                 changed["raw_path"] = changed["path"].encode()
+            listens = LISTENS.fullmatch(path)
+            if listens and (listens["event"] or query.get("session_hash")) not in self._waited_for:
+                raise MissingError("Nothing is known of this call any more: send it again.")
             return changed, request.receive
         if request.method == "POST" and path == f"{API}upload":
             return changed, request.receive
@@ -117,7 +125,9 @@ class GradioGuard:
     ) -> dict[str, Any]:
         if call is None:
             said = {name: value for name, value in body.items() if name in ("session_hash", "fn_index", "event_id")}
-            return self._with_session(said, visitor)
+            if not isinstance(said.get("event_id"), str):
+                raise OptionsError("event_id must name a call of yours: nothing was done.")
+            return self._with_session({"session_hash": "none", "fn_index": 0, **said}, visitor)
         by_name = path.startswith(f"{API}call/v2/")
         offer = self._offer(call["name"], None if by_name else body.get("fn_index"))
         if not (offer.public or request.state.own_page):

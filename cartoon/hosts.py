@@ -33,10 +33,12 @@ class Hosts:
         headers: by their names in lower case.
         """
         host = headers.get("host", "")
-        name, _ = _parts(host)
+        name, port = _parts(host)
         if not name:
             return "This request names no host: send a Host header."
-        if not (_is_local(name) or self._is_listed(host, scheme)):
+        if not (
+            _is_local(name) or name in self._listed or f"{name}:{port or DEFAULT_PORTS.get(scheme)}" in self._listed
+        ):
             return (
                 f"This server does not answer to the name {_shown(name)}: open it by its IP address or as localhost, or"
                 f" start it with --allowed-host {_shown(name)} (CARTOON_ALLOWED_HOSTS)."
@@ -56,26 +58,20 @@ class Hosts:
         origin = headers.get("origin")
         return origin is not None and self._is_ours(origin, headers.get("host", ""), scheme)
 
-    def _is_listed(self, host: str, scheme: str) -> bool:
-        name, port = _parts(host)
-        usual = port in (None, *DEFAULT_PORTS.values())
-        return (
-            _lower(name) in self._listed
-            or f"{name}:{port or DEFAULT_PORTS.get(scheme)}" in self._listed
-            or (usual and any(f"{name}:{other}" in self._listed for other in DEFAULT_PORTS.values()))
-        )
-
     def _is_ours(self, origin: str, host: str, scheme: str) -> bool:
         try:
             told = urlsplit(origin)
-            at, asked = (told.hostname, told.port or DEFAULT_PORTS.get(told.scheme)), _parts(host)
+            name, port = _lower(told.hostname or ""), told.port
         except ValueError:
             return False
-        if told.scheme not in DEFAULT_PORTS or not at[0]:
+        if told.scheme not in DEFAULT_PORTS or not name:
             return False  # "null" too: a sandboxed frame, a file
-        # A proxy that ends TLS leaves the scheme behind and keeps the name: then only the port is another by default.
-        ports = {asked[1]} if asked[1] else {DEFAULT_PORTS.get(scheme), DEFAULT_PORTS[told.scheme]}
-        return (_lower(at[0]) == asked[0] and at[1] in ports) or self._is_listed(told.netloc, told.scheme)
+        usual = DEFAULT_PORTS[told.scheme]
+        if f"{name}:{port or usual}" in self._listed or (name in self._listed and port in (None, usual)):
+            return True
+        # A proxy that ends TLS leaves the scheme behind: without a port in Host, either scheme's is meant.
+        asked, at = _parts(host)
+        return name == asked and (port or usual) in ({at} if at else {usual, DEFAULT_PORTS.get(scheme)})
 
     def _is_visit(self, method: str, headers: Mapping[str, str]) -> bool:
         """Somebody followed a link to the page, or to a picture or zip; in a frame only where frames are allowed."""

@@ -67,7 +67,6 @@ def security_headers(ancestors: Iterable[str]) -> tuple[tuple[bytes, bytes], ...
         "x-content-type-options": "nosniff",
         "referrer-policy": "same-origin",
         "cross-origin-resource-policy": "same-origin",
-        "cross-origin-opener-policy": "same-origin",
     }
     if not framed:
         headers["x-frame-options"] = "DENY"

@@ -173,7 +173,8 @@ def mount(app: FastAPI, reception: Reception, files: VisitorFiles) -> Callable[[
         theme=theme,
         css_paths=[CSS_FILE],
     )
-    app.add_middleware(GradioGuard, offers=_offers(page), files=files, limits=reception.limits)
+    waited_for = page._queue.pending_messages_per_session
+    app.add_middleware(GradioGuard, offers=_offers(page), waited_for=waited_for, files=files, limits=reception.limits)
     mounts = [route.app for route in app.routes if isinstance(route, Mount)]
     return next(mounted for mounted in mounts if isinstance(mounted, GradioApp)).stop_event.set
 

@@ -1,6 +1,6 @@
 """The files that visitors of the page send and get: on disk under names of ours, and only for whoever they belong to.
 
-`<page>/visitors/<visitor's tag>/<32 random hex digits>/<name>`: whose a file is stands in its path, so that it needs no
+`<page>/visitors/<visitor's tag>/<32 random hex digits>/...`: whose a file is stands in its path, so that it needs no
 list, survives a restart, and no other path is ever opened, however a client spells it.
 """
 
@@ -57,11 +57,11 @@ class VisitorFiles:
             raise _not_theirs()
         if told in self._shared:
             return Path(told)
-        parts = told.removeprefix(f"{self.all_of(visitor)}{os.sep}").split(os.sep)
-        if not told.startswith(f"{self.all_of(visitor)}{os.sep}") or len(parts) != 2:
+        own = f"{self.all_of(visitor)}{os.sep}"
+        folder, *names = told.removeprefix(own).split(os.sep)
+        if not told.startswith(own) or not _HEX.fullmatch(folder) or not names or "\0" in told:
             raise _not_theirs()
-        folder, name = parts
-        if not _HEX.fullmatch(folder) or name in ("", ".", "..") or "\0" in name:
+        if any(name in ("", ".", "..") for name in names):
             raise _not_theirs()
         path = Path(told)
         try:
