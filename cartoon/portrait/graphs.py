@@ -1,22 +1,25 @@
 """MediaPipe's networks on files of our own: a picture in, plain arrays out; imported late and made quietly."""
 
+import atexit
 import hashlib
 import logging
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import ModuleType
-from typing import Final
+from typing import Final, Protocol, TypeVar
+from weakref import WeakSet
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cartoon.errors import ResourceError, StyleError
+from cartoon.errors import DrainingError, ResourceError, StyleError
 from cartoon.image import Pixels
 from cartoon.portrait.candidates import FULL, SHORT, Array
 
@@ -44,6 +47,21 @@ _POINTS: Final = slice(0, 4)
 `bounding_box` is in whole pixels, which moves landmarks by 0.3 % of the face's width."""
 _log: Final = logging.getLogger(__name__)
 
+Answer = TypeVar("Answer")
+Kind = TypeVar("Kind", bound="Task")
+
+
+class Task(Protocol):
+    """What MediaPipe's tasks have in common."""
+
+    def close(self) -> None:
+        """Free it; a second time does nothing."""
+        ...
+
+
+_open: Final[WeakSet[Task]] = WeakSet()
+"""Tasks that may need to be closed when Python ends."""
+
 
 @dataclass(frozen=True, eq=False)
 class Detection:
@@ -69,7 +87,7 @@ class FaceDetector:
             min_detection_confidence=LEAST_SCORE[network],
             min_suppression_threshold=_OVERLAP,
         )
-        self._task = api.FaceDetector.create_from_options(options)
+        self._task = _kept(api.FaceDetector.create_from_options(options))
 
     def close(self) -> None:
         """Free the network."""
@@ -78,7 +96,7 @@ class FaceDetector:
     def detect(self, picture: Pixels) -> list[Detection]:
         """The faces in uint8 (H, W, 3) sRGB pixels."""
         found = []
-        for seen in self._task.detect(_image(picture)).detections:
+        for seen in _answer(self._task.detect, picture).detections:
             points = np.array([[point.x, point.y] for point in seen.keypoints], np.float32)
             found.append(Detection(points[_CORNERS], points[_POINTS], float(seen.categories[0].score)))
         return found
@@ -93,7 +111,7 @@ class FaceLandmarker:
         options = api.FaceLandmarkerOptions(
             base_options=_base(LANDMARKS), num_faces=faces, min_face_detection_confidence=least_score
         )
-        self._task = api.FaceLandmarker.create_from_options(options)
+        self._task = _kept(api.FaceLandmarker.create_from_options(options))
 
     def close(self) -> None:
         """Free the networks."""
@@ -101,7 +119,7 @@ class FaceLandmarker:
 
     def landmarks(self, picture: Pixels) -> list[Array]:
         """For each face in uint8 (H, W, 3) sRGB pixels float32 (478, 2): x, y in shares of the width and height."""
-        faces = self._task.detect(_image(picture)).face_landmarks
+        faces = _answer(self._task.detect, picture).face_landmarks
         return [np.array([[point.x, point.y] for point in face], np.float32) for face in faces]
 
 
@@ -112,7 +130,7 @@ class PersonSegmenter:
         """Raises as FaceDetector."""
         api = vision()
         options = api.ImageSegmenterOptions(base_options=_base(PERSON), output_confidence_masks=True)
-        self._task = api.ImageSegmenter.create_from_options(options)
+        self._task = _kept(api.ImageSegmenter.create_from_options(options))
 
     def close(self) -> None:
         """Free the network."""
@@ -120,9 +138,9 @@ class PersonSegmenter:
 
     def mask(self, picture: Pixels) -> NDArray[np.float32]:
         """How surely each of uint8 (H, W, 3) sRGB pixels is a person: float32 (H, W), 0..1."""
-        answer = self._task.segment(_image(picture)).confidence_masks[0]
+        mask = _answer(self._task.segment, picture).confidence_masks[0]
         # A copy: the view points into memory that MediaPipe frees together with its answer.
-        return np.array(answer.numpy_view(), np.float32).reshape(picture.shape[:2])
+        return np.array(mask.numpy_view(), np.float32).reshape(picture.shape[:2])
 
 
 def vision() -> ModuleType:
@@ -195,8 +213,33 @@ def _base(name: str) -> object:
     return base
 
 
-def _image(picture: Pixels) -> object:
+def _answer(ask: Callable[[object], Answer], picture: Pixels) -> Answer:
+    """What a task says of uint8 (H, W, 3) sRGB pixels; raises DrainingError once Python ends.
+
+    From then on MediaPipe refuses, or answers that there is nothing to be seen, which must not be drawn.
+    """
     from mediapipe import Image, ImageFormat
 
-    image: object = Image(image_format=ImageFormat.SRGB, data=np.ascontiguousarray(picture))
-    return image
+    image = Image(image_format=ImageFormat.SRGB, data=np.ascontiguousarray(picture))
+    leaving = "The process ends before the picture is done: draw it again."
+    try:
+        answer = ask(image)
+    except RuntimeError as error:
+        if threading.main_thread().is_alive():
+            raise
+        raise DrainingError(leaving) from error
+    if not threading.main_thread().is_alive():
+        raise DrainingError(leaving)
+    return answer
+
+
+def _kept(task: Kind) -> Kind:
+    _open.add(task)
+    return task
+
+
+@atexit.register  # before mediapipe registers its own, so called after that, when close() only lets go
+def _let_go() -> None:
+    """Close what nobody has closed: MediaPipe's `__del__` stumbles over modules that are gone by then, and says so."""
+    for task in list(_open):
+        task.close()
