@@ -1,5 +1,6 @@
 """Everything on one port: the REST door and the page mounted on one application, and the process that serves it."""
 
+import asyncio
 import logging
 import os
 import signal
@@ -41,6 +42,8 @@ GRACE_SECONDS: Final = 5
 Docker kills."""
 INSIST_SECONDS: Final = 0.5
 """A second signal before that is the same wish: who signals a process group reaches the app through `make`, too."""
+TICK_SECONDS: Final = 0.1
+"""How often a second signal is looked for while everything ends."""
 CLOSE_SECONDS: Final = 1.0
 """How long jobs may take to end what is under way once all requests have ended; what is cut off is drawn again."""
 SWEEP_SECONDS: Final = 3600
@@ -190,8 +193,13 @@ class Server(uvicorn.Server):
         """Closes the port, ends the streams, waits for what is under way; ends the process when that takes too long."""
         _log.info("stopping", extra={"event": "stopping"})
         self._end_streams()
-        await super().shutdown(sockets)
-        if self.force_exit:
+        # Watched, not just awaited: from Python 3.12 on it waits for open connections, whatever is insisted on.
+        closing = asyncio.ensure_future(super().shutdown(sockets))
+        while not closing.done() and not self.force_exit:
+            await asyncio.wait((closing,), timeout=TICK_SECONDS)
+        if not self.force_exit:
+            await closing  # it is done: raises what it has raised
+        else:
             await self.lifespan.shutdown()  # which uvicorn then leaves out: it takes people's photos away
         if self.force_exit or self._busy():
             # A thread that draws cannot be stopped, and both asyncio and Python would wait for it.

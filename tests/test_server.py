@@ -146,6 +146,17 @@ def test_a_second_signal_ends_it_whatever_is_under_way(serving: Serving, wish: s
 
 
 @pytest.mark.slow
+def test_a_second_signal_ends_it_when_it_has_closed_the_port_too(serving: Serving) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        asked = serving.hold(pool)
+        serving.process.send_signal(signal.SIGTERM)
+        time.sleep(SETTLE_SECONDS + 1)
+        serving.process.send_signal(signal.SIGTERM)
+        assert serving.process.wait(2) == 128 + signal.SIGTERM
+        assert isinstance(asked.exception(), httpx.TransportError)
+
+
+@pytest.mark.slow
 def test_what_never_ends_is_cut_off_within_ten_seconds(serving: Serving) -> None:
     with ThreadPoolExecutor(1) as pool:
         asked = serving.hold(pool)

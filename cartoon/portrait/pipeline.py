@@ -261,7 +261,7 @@ class Cartoonizer:
             person = smoothstep(self._matte(photo.pixels, sketch.faces), *MATTE_EDGE)
         with sketch.timed("warp"):
             pixels, person = resize(photo.pixels, sketch.shape), resize(person, sketch.shape)
-            scale = np.array(sketch.shape[::-1], np.float32) / np.array(photo.pixels.shape[1::-1], np.float32)
+            scale = np.divide(sketch.shape[::-1], photo.pixels.shape[1::-1], dtype=np.float32)
             amount = card.exaggeration * options.exaggeration * options.strength
             for face in sketch.faces:
                 pixels, person, points = warp(pixels, person, face.landmarks * scale, amount)
