@@ -26,6 +26,7 @@ from cartoon.owner import COOKIE
 from cartoon.settings import Settings
 from tests.fakes import FakeArtist, TroubledArtist
 from tests.small_style import write_style
+from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[1]
 
@@ -350,7 +351,7 @@ def test_pause_resume_cancel_and_retry(tmp_path: Path, photo: Path) -> None:
 
     def trouble(name: str) -> None:
         reached.release()
-        assert gate.wait(30)
+        assert gate.wait(PATIENCE)
         if name in broken:
             raise ZeroDivisionError
 
