@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Final
 
+from cartoon import server
 from cartoon.image import Cartoon, Photo
 from cartoon.server import Server, create_app
 from cartoon.settings import Options, Settings
@@ -42,12 +43,14 @@ class HoldingArtist(FakeArtist):
         return super().draw(photo, options, urgent=urgent)
 
 
-def main(home: Path) -> None:
+def main(home: Path, settle_seconds: float | None = None) -> None:
     """Serves on a free port of this machine until the process is ended; pictures of more than 1 MB are refused, unless
     a CARTOON_* variable says otherwise.
 
-    A user's own styles are those in FOLDER/styles.
+    A user's own styles are those in FOLDER/styles. settle_seconds: instead of the server's own.
     """
+    if settle_seconds is not None:
+        server.SETTLE_SECONDS = settle_seconds
     os.environ.setdefault("CARTOON_MAX_UPLOAD_MB", "1")
     os.environ.setdefault("CARTOON_MAX_JOB_MB", "3")
     app = create_app(HoldingArtist(home), Settings(data_dir=home))
@@ -57,4 +60,4 @@ def main(home: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), *map(float, sys.argv[2:]))

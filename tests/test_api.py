@@ -26,6 +26,7 @@ from cartoon.readiness import Readiness
 from cartoon.settings import Settings
 from tests.fakes import CARDS, FakeArtist, TroubledArtist
 from tests.small_style import write_style
+from tests.waiting import PATIENCE
 
 URL = "/api/v1/cartoonize"
 PICTURE = encode(np.full((30, 40, 3), 90, np.uint8), None, "png")
@@ -215,7 +216,7 @@ def test_our_own_fault_tells_a_stranger_no_detail(make_app: Maker) -> None:
 
 def test_a_full_queue_turns_requests_away_while_the_rest_is_drawn(make_app: Maker) -> None:
     gate = threading.Event()
-    artist = TroubledArtist(lambda name: None if gate.wait(60) else pytest.fail("the gate stayed shut"))
+    artist = TroubledArtist(lambda name: None if gate.wait(PATIENCE) else pytest.fail("the gate stayed shut"))
     statuses: list[int] = []
     # So many are inside the pipeline, max_queue wait: two more have to be turned away.
     asked = artist.at_once + api.MORE_AT_ONCE + SETTINGS.max_queue + 2

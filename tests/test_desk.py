@@ -13,10 +13,10 @@ from cartoon.image import encode, read
 from cartoon.jobs.desk import Ask, Desk, Sent
 from cartoon.settings import Options
 from tests.fakes import CARDS, FakeArtist, TroubledArtist
+from tests.waiting import PATIENCE
 
 SMALL = Options(size=64)
 PIXELS = 1_000_000
-PATIENCE = 30.0
 
 
 def model_of(style: str) -> str:

@@ -28,9 +28,9 @@ from cartoon.readiness import Readiness
 from cartoon.settings import Settings
 from cartoon.wording import without_paths
 from tests.fakes import FakeArtist, TroubledArtist
+from tests.waiting import PATIENCE
 
 JOBS = "/api/v1/jobs"
-PATIENCE = 30.0
 UNKNOWN = "0" * 32
 
 

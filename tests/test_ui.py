@@ -26,6 +26,7 @@ from cartoon.uploads import VisitorFiles, stored_name
 from tests.fakes import FakeArtist, TroubledArtist
 from tests.serving import Served, running
 from tests.small_style import write_style
+from tests.waiting import PATIENCE
 
 Sender = Callable[..., dict[str, Any]]
 
@@ -385,7 +386,7 @@ def test_pause_resume_cancel_and_retry(tmp_path: Path, files: VisitorFiles, uplo
 
     def trouble(name: str) -> None:
         reached.release()
-        assert gate.wait(30)
+        assert gate.wait(PATIENCE)
         if name in broken:
             raise ZeroDivisionError
 
