@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import CancelledError
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from types import FrameType
 from typing import Final
 
@@ -20,6 +21,7 @@ from cartoon import api, jobs_api, logs, metrics
 from cartoon.errors import CartoonError, OptionsError
 from cartoon.home import Home, open_home
 from cartoon.intake import Reception, model_of
+from cartoon.jobs.crew import Worker, load_cartoonizer
 from cartoon.jobs.desk import Desk
 from cartoon.jobs.draw import Judge
 from cartoon.owner import Owners
@@ -57,13 +59,18 @@ _log = logging.getLogger(__name__)
 
 
 def create_app(
-    artist: Studio, settings: Settings, warm: Callable[[], None] | None = None, judge: Judge | None = None
+    artist: Studio,
+    settings: Settings,
+    warm: Callable[[], None] | None = None,
+    judge: Judge | None = None,
+    spare: Callable[[], Worker] | None = None,
 ) -> FastAPI:
     """REST under /api/v1, /healthz, /readyz and /metrics, the page and its own endpoints at `/`, for any ASGI server.
 
     warm: draws the artist's first picture, in a thread once the app starts; the app says that it is ready when that is
     done, or from the start without it. `app.state.readiness` tells everybody and is told to drain.
     judge: the quality gate of jobs. They live under `settings.data_dir`, and go on with the next app made over it.
+    spare: starts a process for the last try of a photo that this one may have died over; without it that is made here.
     """
     home = open_home(settings.data_dir)
     # Written, not read: Gradio takes these two from the environment only, and reads them while its page is built.
@@ -71,7 +78,7 @@ def create_app(
     os.environ["GRADIO_TEMP_DIR"] = str(home.page)
     from cartoon import ui  # here, so that Gradio is imported after the lines above
 
-    desk = Desk(home.jobs, artist, model_of(artist), settings.max_pixels, judge)
+    desk = Desk(home.jobs, artist, model_of(artist), settings.max_pixels, judge, spare)
     metrics.watch_jobs(desk.states)
     reception = Reception(desk, artist, settings, home.incoming)
 
@@ -110,7 +117,7 @@ def serve(settings: Settings) -> None:
         from cartoon.portrait.pipeline import Cartoonizer
 
         artist = Cartoonizer.load(settings.device, settings.precision, settings.styles_dir)
-        app = create_app(artist, settings, artist.warm, judge)
+        app = create_app(artist, settings, artist.warm, judge, partial(Worker, load_cartoonizer, settings, judge))
         _log.info("open http://%s:%d", settings.host, listener.getsockname()[1], extra={"event": "serving"})
         try:
             Server(app).run(sockets=[listener])

@@ -61,8 +61,6 @@ class OnRay:
     Raises what loading the artist raised, OptionsError without Ray or without a cluster at the address.
     """
 
-    shares_process = False
-
     def __init__(
         self, address: str, settings: Settings, load: Callable[[Settings], Artist], judge: Judge | None = None
     ) -> None:
@@ -99,6 +97,10 @@ class OnRay:
         errand = _Errand(task)
         self._events.put(partial(self._take, errand))
         return errand.future
+
+    def apart(self, task: Task) -> "Future[Result]":
+        """Draw a task in an actor, which is a process, and draws nothing else meanwhile."""
+        return self.submit(task)
 
     def close(self) -> None:
         """End the actors, and Ray where it was started for this."""

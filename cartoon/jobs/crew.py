@@ -8,14 +8,16 @@ import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as TookTooLong
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Final, Protocol
 
-from cartoon.errors import CartoonError, ResourceError, WorkerLostError
+from cartoon.errors import CartoonError, QuarantineError, ResourceError, WorkerLostError
 from cartoon.jobs.draw import Artist, Judge, Result, Task, draw_file
-from cartoon.logs import hush
+from cartoon.logs import set_up
 from cartoon.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -24,13 +26,12 @@ LOOK_AHEAD: Final = 2
 """Photos beyond those being drawn: they are opened and written meanwhile."""
 CLOSE_SECONDS: Final = 10.0
 """How long a worker may take to end before it is killed."""
+LAST_TRY_SECONDS: Final = 3600.0
+"""How long a photo may take in a process of its own; nothing else of its job waits for it."""
 
 
 class Crew(Protocol):
     """Takes Tasks and draws them, several at a time."""
-
-    shares_process: bool
-    """Whether a photo that crashes it takes the caller down as well."""
 
     @property
     def places(self) -> int:
@@ -41,24 +42,37 @@ class Crew(Protocol):
         """Draw a task. The future raises WorkerLostError when its worker died."""
         ...
 
+    def apart(self, task: Task) -> "Future[Result]":
+        """Draw a task with nothing else in its process: the last try of a photo that may have crashed others.
+
+        Asked for while nothing else of the job is under way. The future raises WorkerLostError when the process died
+        over the photo, ResourceError when there was none to be had, QuarantineError when it took too long.
+        """
+        ...
+
     def close(self) -> None:
         """End when what is under way is done."""
         ...
 
 
 class Threads:
-    """A crew in this process, over one artist that others may use as well."""
+    """A crew in this process, over one artist that others may use as well.
 
-    shares_process = True
+    spare: starts a process for a last try; without it this one has to do.
+    """
 
-    def __init__(self, artist: Artist, judge: Judge | None = None) -> None:
-        self._artist, self._judge = artist, judge
+    def __init__(self, artist: Artist, judge: Judge | None = None, spare: "Callable[[], Worker] | None" = None) -> None:
+        self._artist, self._judge, self._spare = artist, judge, spare
         self.places = artist.at_once + LOOK_AHEAD
         self._pool = ThreadPoolExecutor(self.places, thread_name_prefix="draw")
 
     def submit(self, task: Task) -> "Future[Result]":
         """Draw a task in one of the threads."""
         return self._pool.submit(draw_file, task, self._artist, self._judge)
+
+    def apart(self, task: Task) -> "Future[Result]":
+        """Draw a task in a process started for it."""
+        return drawn_apart(self._spare, task) if self._spare else self.submit(task)
 
     def close(self) -> None:
         """Cancel what waits, finish what is under way."""
@@ -70,8 +84,6 @@ class Worker:
 
     Raises what loading the artist raised.
     """
-
-    shares_process = False
 
     def __init__(self, load: Callable[[Settings], Artist], settings: Settings, judge: Judge | None = None) -> None:
         self._load, self._settings, self._judge = load, settings, judge
@@ -85,6 +97,11 @@ class Worker:
             if self._child.lost:
                 self._child = self._start()
             return self._child.submit(task)
+
+    def apart(self, task: Task) -> "Future[Result]":
+        """Draw a task in a process started for it; the usual one makes room, and comes back when it is needed."""
+        self.close()
+        return drawn_apart(partial(Worker, self._load, self._settings, self._judge), task)
 
     def close(self) -> None:
         """Let the process end; kill it when it does not."""
@@ -165,13 +182,41 @@ class _Child:
             future.set_exception(WorkerLostError("The process that drew it died."))
 
 
+def drawn_apart(spare: Callable[[], Worker], task: Task) -> "Future[Result]":
+    """Draw a task in a process that is started for it and ends with it; the future raises what Crew.apart says."""
+    future: Future[Result] = Future()
+    future.set_running_or_notify_cancel()
+    threading.Thread(target=_draw_apart, args=(spare, task, future), name="last-try", daemon=True).start()
+    return future
+
+
+def _draw_apart(spare: Callable[[], Worker], task: Task, future: "Future[Result]") -> None:
+    try:
+        with contextlib.closing(spare()) as worker:
+            result = worker.submit(task).result(LAST_TRY_SECONDS)
+    except TookTooLong:  # before Python 3.11 it is not the built-in one
+        told = f"{task.name} ended other processes, and had no end in one of its own within an hour: leave it out."
+        future.set_exception(QuarantineError(told))
+    except Exception as problem:  # noqa: BLE001 - whoever waits must hear of it
+        future.set_exception(problem)
+    else:
+        future.set_result(result)
+
+
+def load_cartoonizer(settings: Settings) -> Artist:
+    """The real artist, for whichever process; imports torch."""
+    from cartoon.portrait.pipeline import Cartoonizer
+
+    return Cartoonizer.load(settings.device, settings.precision, settings.styles_dir)
+
+
 def _work(pipe: Connection, load: Callable[[Settings], Artist], settings: Settings, judge: Judge | None) -> None:
     """The process: load, say how many photos it takes at a time, then draw what comes until nothing more does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    threading.Thread(target=_leave_with_parent, name="parent", daemon=True).start()
+    set_up(settings.log, logging.WARNING)
     logging.getLogger("cartoon").setLevel(logging.INFO)
-    hush()
     try:
         artist = load(settings)
     except CartoonError as error:
@@ -187,7 +232,7 @@ def _work(pipe: Connection, load: Callable[[Settings], Artist], settings: Settin
     while True:
         try:
             task = pipe.recv()
-        except (EOFError, OSError):  # the parent died; a half-drawn photo is of no use to anybody
+        except (EOFError, OSError):
             os._exit(1)
         if task is None:
             break
@@ -195,3 +240,11 @@ def _work(pipe: Connection, load: Callable[[Settings], Artist], settings: Settin
     crew.close()
     pipe.close()
     os._exit(0)  # without waiting for the threads of libraries
+
+
+def _leave_with_parent() -> None:
+    """End when the parent was killed: neither a half-loaded model nor a half-drawn photo is of use to anybody."""
+    parent = multiprocessing.parent_process()
+    assert parent
+    parent.join()
+    os._exit(1)

@@ -5,14 +5,14 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from cartoon.errors import StorageError, restored
 from cartoon.image import FULL, sync_folder
-from cartoon.jobs.job import Attempt, Counts, Entry, Losses, Order
+from cartoon.jobs.job import Attempt, Counts, Entry, How, Losses, Order
 from cartoon.jobs.manifest import lines_of
 
 JOURNAL: Final = "journal.jsonl"
@@ -21,6 +21,11 @@ STARTED: Final = "started.jsonl"
 GONE: Final = frozenset({errno.EIO, errno.ENODEV, errno.ENXIO, errno.EROFS, errno.ESTALE, errno.ENOENT})
 """What the system says when a disk was unplugged."""
 
+_TOLD: Final[dict[How, dict[str, bool]]] = {
+    "company": {"alone": False},
+    "alone": {"alone": True},
+    "apart": {"alone": True, "apart": True},
+}
 Control = Literal["pause", "resume", "cancel", "retry"]
 
 
@@ -30,13 +35,15 @@ class Replay:
 
     settled: what became of each item that has an outcome, in the order they came to it; changed by `settle` and
     `unsettle` alone, which keep the counts. control: the last thing said to the job. reason: why it was paused.
-    losses: of items without an outcome. seconds: of work, over all attempts.
+    losses: of items without an outcome. cut_short: what was under way when the program last died; it is among the
+    losses, and not yet in the journal. seconds: of work, over all attempts.
     """
 
     settled: dict[int, Attempt] = field(default_factory=dict)
     control: Control | None = None
     reason: str = ""
     losses: dict[int, Losses] = field(default_factory=dict)
+    cut_short: dict[int, How] = field(default_factory=dict)
     seconds: float = 0.0
     _counts: Counts = field(default_factory=lambda: Counts(0))
 
@@ -85,20 +92,21 @@ class Journal:
         """Record that the outputs of items are no longer what was written."""
         self._append([{"event": "lost", "item": number, "reason": reason} for number in numbers])
 
-    def crashed(self, numbers: Iterable[int], alone: bool) -> None:
-        """Record that a worker died over these photos."""
-        self._append([{"event": "crashed", "item": number, "alone": alone} for number in numbers])
+    def crashed(self, losses: Mapping[int, How], whole: bool) -> None:
+        """Record that a process died while it drew these photos; whole: the program itself, the last time it ran."""
+        self._append([{"event": "crashed", "item": n, **_TOLD[how], "whole": whole} for n, how in losses.items()])
 
     def say(self, control: Control, reason: str = "") -> None:
         """Record that the job is to pause, go on, end, or try its failures again."""
         self._append([{"event": control, "reason": reason}])
 
-    def started(self, number: int, alone: bool) -> None:
+    def started(self, number: int, how: How) -> None:
         """Mark an item as under way."""
-        try:
-            os.write(self._marks, json.dumps({"item": number, "alone": alone}).encode() + b"\n")
-        except OSError as problem:
-            raise _storage_error(problem) from problem
+        self._mark([{"item": number, **_TOLD[how]}])
+
+    def ended(self, numbers: Iterable[int]) -> None:
+        """Items are not under way any more, with an outcome or without."""
+        self._mark([{"item": number, "ended": True} for number in numbers])
 
     def in_place(self) -> bool:
         """Whether the journal's file is still where it was: not when its disk was unplugged or its folder removed."""
@@ -116,6 +124,12 @@ class Journal:
         """Close both files."""
         os.close(self._file)
         os.close(self._marks)
+
+    def _mark(self, lines: list[dict[str, Any]]) -> None:
+        try:
+            os.write(self._marks, "".join(json.dumps(line) + "\n" for line in lines).encode())
+        except OSError as problem:
+            raise _storage_error(problem) from problem
 
     def _append(self, lines: list[dict[str, Any]]) -> None:
         now = round(time.time(), 3)
@@ -143,9 +157,15 @@ def replay(folder: Path, entries: list[Entry], order: Order) -> Replay:
         for told in lines_of(folder / JOURNAL):
             _apply(state, crashes, told, entries, order)
     if (folder / STARTED).exists():
+        marks: dict[int, How] = {}
         for told in lines_of(folder / STARTED):
-            seen = crashes.get(told["item"], Losses())
-            crashes[told["item"]] = replace(seen, deaths=seen.deaths + told["alone"])
+            if told.get("ended"):
+                marks.pop(told["item"], None)
+            else:
+                marks[told["item"]] = _how(told)
+        state.cut_short = {number: how for number, how in marks.items() if number not in state.settled}
+        for number, how in state.cut_short.items():
+            crashes[number] = crashes.get(number, Losses()).after(how, whole=True)
     state.losses = {number: seen for number, seen in crashes.items() if number not in state.settled}
     return state
 
@@ -159,13 +179,17 @@ def _apply(state: Replay, crashes: dict[int, Losses], told: dict[str, Any], entr
         state.unsettle(number)
     elif event == "crashed":
         seen = crashes.get(number, Losses())
-        crashes[number] = replace(seen, crashes=seen.crashes + 1, alone=told["alone"])
+        crashes[number] = seen.after(_how(told), told.get("whole", False))
     elif event in ("pause", "resume", "cancel"):
         state.control, state.reason = event, told.get("reason", "")
     elif event == "retry":
         state.control, state.reason = None, ""
         crashes.clear()
         state.forget_failures()
+
+
+def _how(told: dict[str, Any]) -> How:
+    return "apart" if told.get("apart") else "alone" if told.get("alone") else "company"
 
 
 def _told(entry: Entry, attempt: Attempt) -> dict[str, Any]:
