@@ -21,7 +21,7 @@ from cartoon import api, jobs_api, logs, metrics
 from cartoon.errors import CartoonError, OptionsError
 from cartoon.home import Home, open_home
 from cartoon.intake import Reception, model_of
-from cartoon.jobs.crew import Worker, load_cartoonizer
+from cartoon.jobs.crew import Spare, Worker, load_cartoonizer
 from cartoon.jobs.desk import Desk
 from cartoon.jobs.draw import Judge
 from cartoon.owner import Owners
@@ -63,14 +63,14 @@ def create_app(
     settings: Settings,
     warm: Callable[[], None] | None = None,
     judge: Judge | None = None,
-    spare: Callable[[], Worker] | None = None,
+    spare: Spare | None = None,
 ) -> FastAPI:
     """REST under /api/v1, /healthz, /readyz and /metrics, the page and its own endpoints at `/`, for any ASGI server.
 
     warm: draws the artist's first picture, in a thread once the app starts; the app says that it is ready when that is
     done, or from the start without it. `app.state.readiness` tells everybody and is told to drain.
     judge: the quality gate of jobs. They live under `settings.data_dir`, and go on with the next app made over it.
-    spare: starts a process for the last try of a photo that this one may have died over; without it that is made here.
+    spare: for the last tries of photos that this process may have died over; without it they are made here.
     """
     home = open_home(settings.data_dir)
     # Written, not read: Gradio takes these two from the environment only, and reads them while its page is built.
@@ -117,7 +117,8 @@ def serve(settings: Settings) -> None:
         from cartoon.portrait.pipeline import Cartoonizer
 
         artist = Cartoonizer.load(settings.device, settings.precision, settings.styles_dir)
-        app = create_app(artist, settings, artist.warm, judge, partial(Worker, load_cartoonizer, settings, judge))
+        spare = Spare(partial(Worker, load_cartoonizer, settings, judge))
+        app = create_app(artist, settings, artist.warm, judge, spare)
         _log.info("open http://%s:%d", settings.host, listener.getsockname()[1], extra={"event": "serving"})
         try:
             Server(app).run(sockets=[listener])

@@ -14,7 +14,7 @@ from cartoon.errors import CartoonError, OptionsError
 from cartoon.image import write_atomically
 from cartoon.jobs import index, remote, report
 from cartoon.jobs.archive import check_target, write_zip
-from cartoon.jobs.crew import Crew, Threads, Worker, load_cartoonizer
+from cartoon.jobs.crew import Crew, Spare, Threads, Worker, load_cartoonizer
 from cartoon.jobs.draw import Artist
 from cartoon.jobs.folder import INPUTS, OpenJob, mark_of, new_id, open_order
 from cartoon.jobs.job import Attempt, Counts, Gate, Order
@@ -125,7 +125,7 @@ def crew_for(request: Request, settings: Settings, load: Load | None, usual: Loa
 
         return OnRay(request.cluster, settings, load or load_cartoonizer, None if load else judge)
     if load:
-        return Threads(load(settings), spare=partial(Worker, load, settings))
+        return Threads(load(settings), spare=Spare(partial(Worker, load, settings)))
     return Worker(usual or load_cartoonizer, settings, judge)
 
 

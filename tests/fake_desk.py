@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from cartoon.image import Cartoon, Photo
-from cartoon.jobs.crew import Worker
+from cartoon.jobs.crew import Spare, Worker
 from cartoon.jobs.desk import Ask, Desk, Sent
 from cartoon.settings import Options, Settings
 from tests.fakes import FakeArtist
@@ -49,7 +49,7 @@ def load_slow(settings: Settings) -> SlowArtist:
 def main(home: Path, photos: Path) -> None:
     """Run the jobs to their end."""
     settings = Settings(data_dir=home)
-    spare = partial(Worker, load_slow, settings)
+    spare = Spare(partial(Worker, load_slow, settings))
     desk = Desk(home / "jobs", load_slow(settings), lambda style: "m", 10**8, spare=spare)
     if not list(desk._ids()):
         (home / "sent").mkdir(exist_ok=True)

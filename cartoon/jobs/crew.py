@@ -58,10 +58,10 @@ class Crew(Protocol):
 class Threads:
     """A crew in this process, over one artist that others may use as well.
 
-    spare: starts a process for a last try; without it this one has to do.
+    spare: for last tries; without it this process has to do.
     """
 
-    def __init__(self, artist: Artist, judge: Judge | None = None, spare: "Callable[[], Worker] | None" = None) -> None:
+    def __init__(self, artist: Artist, judge: Judge | None = None, spare: "Spare | None" = None) -> None:
         self._artist, self._judge, self._spare = artist, judge, spare
         self.places = artist.at_once + LOOK_AHEAD
         self._pool = ThreadPoolExecutor(self.places, thread_name_prefix="draw")
@@ -72,11 +72,13 @@ class Threads:
 
     def apart(self, task: Task) -> "Future[Result]":
         """Draw a task in a process started for it."""
-        return drawn_apart(self._spare, task) if self._spare else self.submit(task)
+        return self._spare.draw(task) if self._spare else self.submit(task)
 
     def close(self) -> None:
         """Cancel what waits, finish what is under way."""
         self._pool.shutdown(cancel_futures=True)
+        if self._spare:
+            self._spare.close()
 
 
 class Worker:
@@ -87,6 +89,7 @@ class Worker:
 
     def __init__(self, load: Callable[[Settings], Artist], settings: Settings, judge: Judge | None = None) -> None:
         self._load, self._settings, self._judge = load, settings, judge
+        self._spare = Spare(partial(Worker, load, settings, judge))
         self._lock = threading.Lock()
         self._child = self._start()
         self.places = self._child.places
@@ -101,12 +104,17 @@ class Worker:
     def apart(self, task: Task) -> "Future[Result]":
         """Draw a task in a process started for it; the usual one makes room, and comes back when it is needed."""
         self.close()
-        return drawn_apart(partial(Worker, self._load, self._settings, self._judge), task)
+        return self._spare.draw(task)
 
     def close(self) -> None:
         """Let the process end; kill it when it does not."""
+        self._spare.close()
         with self._lock:
             self._child.close()
+
+    def kill(self) -> None:
+        """End the process at once."""
+        self._child.process.kill()
 
     def _start(self) -> "_Child":
         # Not fork: threads and CUDA do not survive it.
@@ -124,6 +132,47 @@ class Worker:
             process.join(CLOSE_SECONDS)
             raise answer
         return _Child(process, ours, answer)
+
+
+class Spare:
+    """Processes for last tries: one for each, one at a time, as each loads an artist of its own."""
+
+    def __init__(self, start: Callable[[], Worker]) -> None:
+        self._start = start
+        self._one = threading.Lock()
+        self._worker: Worker | None = None
+
+    def draw(self, task: Task) -> "Future[Result]":
+        """Draw a task in a process that is started for it and ends with it; the future raises what Crew.apart says."""
+        future: Future[Result] = Future()
+        future.set_running_or_notify_cancel()
+        threading.Thread(target=self._draw, args=(task, future), name="last-try", daemon=True).start()
+        return future
+
+    def close(self) -> None:
+        """End what is still under way."""
+        worker = self._worker
+        if worker:
+            worker.kill()
+
+    def _draw(self, task: Task, future: "Future[Result]") -> None:
+        try:
+            with self._one, contextlib.closing(self._begun(task)) as self._worker:
+                result = self._worker.submit(task).result(LAST_TRY_SECONDS)
+        except TookTooLong:  # before Python 3.11 it is not the built-in one
+            told = f"{task.name} ended other processes, and had no end in one of its own within an hour: leave it out."
+            future.set_exception(QuarantineError(told))
+        except Exception as problem:  # noqa: BLE001 - whoever waits must hear of it
+            future.set_exception(problem)
+        else:
+            future.set_result(result)
+
+    def _begun(self, task: Task) -> Worker:
+        try:
+            return self._start()
+        except CartoonError as problem:
+            told = f"{task.name} has to be tried in a process of its own, and there was none to be had ({problem})"
+            raise ResourceError(f"{told}: run it again.") from problem
 
 
 @dataclass(eq=False)
@@ -180,27 +229,6 @@ class _Child:
             waiting, self.waiting = self.waiting, {}
         for future in waiting.values():
             future.set_exception(WorkerLostError("The process that drew it died."))
-
-
-def drawn_apart(spare: Callable[[], Worker], task: Task) -> "Future[Result]":
-    """Draw a task in a process that is started for it and ends with it; the future raises what Crew.apart says."""
-    future: Future[Result] = Future()
-    future.set_running_or_notify_cancel()
-    threading.Thread(target=_draw_apart, args=(spare, task, future), name="last-try", daemon=True).start()
-    return future
-
-
-def _draw_apart(spare: Callable[[], Worker], task: Task, future: "Future[Result]") -> None:
-    try:
-        with contextlib.closing(spare()) as worker:
-            result = worker.submit(task).result(LAST_TRY_SECONDS)
-    except TookTooLong:  # before Python 3.11 it is not the built-in one
-        told = f"{task.name} ended other processes, and had no end in one of its own within an hour: leave it out."
-        future.set_exception(QuarantineError(told))
-    except Exception as problem:  # noqa: BLE001 - whoever waits must hear of it
-        future.set_exception(problem)
-    else:
-        future.set_result(result)
 
 
 def load_cartoonizer(settings: Settings) -> Artist:

@@ -22,7 +22,7 @@ from cartoon import __version__
 from cartoon.errors import CartoonError, DrainingError, InputError, MissingError, ResourceError, StorageError
 from cartoon.jobs import manifest, report
 from cartoon.jobs.archive import unpack
-from cartoon.jobs.crew import Worker
+from cartoon.jobs.crew import Spare
 from cartoon.jobs.draw import Artist, Judge
 from cartoon.jobs.folder import INPUTS, OpenJob, begin, new_id, resume
 from cartoon.jobs.job import Attempt, Counts, Entry, Gate, Item, Order, State
@@ -104,11 +104,11 @@ class Desk:
         model_of: Callable[[str], str],
         max_pixels: int,
         judge: Judge | None = None,
-        spare: Callable[[], Worker] | None = None,
+        spare: Spare | None = None,
     ) -> None:
         """model_of: the sha256 of a style's weights, by the style's id; raises StyleError. judge: the quality gate.
 
-        spare: starts a process for the last try of a photo that this one may have died over.
+        spare: for the last tries of photos that this process may have died over.
         """
         self._root, self._model_of, self._max_pixels = root, model_of, max_pixels
         root.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Final
 
-from cartoon.jobs.crew import LOOK_AHEAD, Worker, drawn_apart
+from cartoon.jobs.crew import LOOK_AHEAD, Spare
 from cartoon.jobs.draw import Artist, Judge, Result, Task, draw_file
 
 LANE_DEPTH: Final = 2
@@ -21,8 +21,8 @@ LANE_DEPTH: Final = 2
 class Lanes:
     """Threads over one artist, and the lanes they serve."""
 
-    def __init__(self, artist: Artist, judge: Judge | None = None, spare: Callable[[], Worker] | None = None) -> None:
-        """spare: starts a process for a last try; without it this one has to do."""
+    def __init__(self, artist: Artist, judge: Judge | None = None, spare: Spare | None = None) -> None:
+        """spare: for last tries; without it this process has to do."""
         self._artist, self._judge, self._spare = artist, judge, spare
         self.places = artist.at_once + LOOK_AHEAD
         self._lanes: list[Lane] = []
@@ -54,6 +54,8 @@ class Lanes:
             future.cancel()
         for thread in self._threads:
             thread.join()
+        if self._spare:
+            self._spare.close()
 
     def _add(self, lane: "Lane", task: Task) -> "Future[Result]":
         future: Future[Result] = Future()
@@ -101,7 +103,7 @@ class Lane:
     places: int
     priority: int
     passed: float
-    spare: Callable[[], Worker] | None = None
+    spare: Spare | None = None
     queue: "deque[tuple[Future[Result], Task]]" = field(default_factory=deque)
 
     def submit(self, task: Task) -> "Future[Result]":
@@ -110,7 +112,7 @@ class Lane:
 
     def apart(self, task: Task) -> "Future[Result]":
         """Draw a task in a process started for it, out of turn."""
-        return drawn_apart(self.spare, task) if self.spare else self.submit(task)
+        return self.spare.draw(task) if self.spare else self.submit(task)
 
     def close(self) -> None:
         """Give the lane up."""

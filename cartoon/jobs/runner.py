@@ -1,7 +1,6 @@
 """Run a job: an Attempt for every item that has no outcome yet, recorded before it is told."""
 
 import hashlib
-import heapq
 import time
 from collections import deque
 from collections.abc import Callable, Generator
@@ -15,7 +14,6 @@ from cartoon.jobs.crew import Crew
 from cartoon.jobs.draw import Result, Task, explained, put
 from cartoon.jobs.folder import OpenJob
 from cartoon.jobs.job import (
-    LAST_TRY_AFTER,
     Attempt,
     Entry,
     How,
@@ -25,6 +23,7 @@ from cartoon.jobs.job import (
     next_try,
     wait_before_retry,
 )
+from cartoon.jobs.waiting import Next, Waiting
 
 LISTEN_SECONDS: Final = 0.5
 """How soon a pause or cancel is noticed while all places are busy."""
@@ -47,14 +46,6 @@ def run(
     yield from _Run(job, crew, stopped, max_pixels).attempts()
 
 
-@dataclass(frozen=True, order=True)
-class _Later:
-    """A photo that is tried again at a time (monotonic, s)."""
-
-    due: float
-    number: int
-
-
 @dataclass(frozen=True)
 class _Drawing:
     """A photo that is under way."""
@@ -69,15 +60,8 @@ class _Run:
         self._losses = job.state.losses
         self._leaders = leaders(job.entries)
         self._tries: dict[int, int] = {}
-        self._queue: deque[int] = deque()
-        self._alone: deque[int] = deque()
-        self._last: deque[int] = deque()  # each waits for its last try
         open_ones = [entry.number for entry in job.entries if entry.number not in job.state.settled]
-        # A photo that has been met alone goes behind the others: a program that dies again and again meets each.
-        for number in sorted(open_ones, key=lambda number: self._seen(number).alone):
-            self._enqueue(number)
-        self._began = time.monotonic()
-        self._later: list[_Later] = []
+        self._waiting = Waiting(open_ones, self._losses, time.monotonic())
         self._followers: dict[int, list[int]] = {}
         self._under_way: dict[Future[Result], _Drawing] = {}
         self._order: deque[int] = deque()  # what was started, and is told in that order
@@ -110,18 +94,8 @@ class _Run:
     def _seen(self, number: int) -> Losses:
         return self._losses.get(number, Losses())
 
-    def _enqueue(self, number: int, first: bool = False) -> None:
-        """Let a photo wait for its next try among its like."""
-        how = next_try(self._seen(number))
-        waiting = self._alone if how == "alone" else self._last if how == "apart" else self._queue
-        if first:
-            waiting.appendleft(number)
-        else:
-            waiting.append(number)
-
     def _goes_on(self) -> bool:
-        waiting = self._queue or self._alone or self._last or self._later
-        return bool(self._under_way or self._ready or (waiting and not self._halted()))
+        return bool(self._under_way or self._ready or (self._waiting and not self._halted()))
 
     def _next_is_ready(self) -> bool:
         return bool(self._order) and self._order[0] in self._ready
@@ -130,26 +104,16 @@ class _Run:
         return self._storage is not None or self._stopped()
 
     def _fill(self) -> None:
-        """Start what there is room for; whatever has to be drawn alone only when nothing else is under way."""
-        now = time.monotonic()
-        while self._later and self._later[0].due <= now:
-            self._enqueue(heapq.heappop(self._later).number, first=True)
-        if any(drawing.how != "company" for drawing in self._under_way.values()):
-            return
-        if self._alone:
-            if not self._under_way:
-                self._start(self._alone.popleft(), "alone")
-            return
-        while self._queue and len(self._under_way) < self._crew.places and not self._halted():
-            self._start(self._queue.popleft(), "company")
-        if self._last and not (self._under_way or self._queue or self._later) and now >= self._last_try_due():
-            self._start(self._last.popleft(), "apart")
+        """Start what there is room for."""
+        while not self._halted():
+            under_way = [drawing.how for drawing in self._under_way.values()]
+            following = self._waiting.next(time.monotonic(), under_way, self._crew.places)
+            if following is None:
+                return
+            self._start(following)
 
-    def _last_try_due(self) -> float:
-        """When the photo that waits first for its last try may have it (monotonic, s)."""
-        return self._began + LAST_TRY_AFTER[self._seen(self._last[0]).apart]
-
-    def _start(self, number: int, how: How) -> None:
+    def _start(self, following: Next) -> None:
+        number, how = following.number, following.how
         entry = self._job.entries[number]
         settled = self._settled_at_once(entry)
         if settled:
@@ -163,7 +127,8 @@ class _Run:
             if leader.output is not None and self._copied(entry, leader):
                 return
             if leader.outcome == "quarantined":  # byte for byte the same: it need not crash anything once more
-                self._record([(entry, self._quarantined(entry))])
+                told = f"{entry.item.name} is the same photo as {leader.item.name}, which is quarantined: leave it out."
+                self._record([(entry, Attempt(entry.item, "quarantined", error=QuarantineError(told)))])
                 return
             self._leaders.pop(number)  # it may fare better on its own
         try:
@@ -191,7 +156,7 @@ class _Run:
         error = QuarantineError(
             f"{entry.item.name} ended the process that drew it, also when nothing else was drawn there: leave it out."
         )
-        return Attempt(entry.item, "quarantined", error=error, tries=max(1, seen.all))
+        return Attempt(entry.item, "quarantined", error=error, tries=seen.all)
 
     def _copied(self, entry: Entry, leader: Attempt) -> bool:
         """Give an item the picture of its twin; False where that cannot be read any more."""
@@ -214,25 +179,25 @@ class _Run:
 
     def _collect(self) -> None:
         """Wait until something under way ends, or a retry is due, or it is time to listen again."""
-        due = [self._later[0].due] if self._later else []
-        if self._last and not self._under_way:
-            due.append(self._last_try_due())
-        pause = max(0.0, min([LISTEN_SECONDS, *(one - time.monotonic() for one in due)]))
         if not self._under_way:
-            if (self._later or self._last) and not (self._queue or self._alone):
-                time.sleep(pause)
+            due = self._waiting.due()
+            if due is not None:
+                time.sleep(max(0.0, min(LISTEN_SECONDS, due - time.monotonic())))
             return
-        done, _ = wait(self._under_way, timeout=pause, return_when=FIRST_COMPLETED)
+        done, _ = wait(self._under_way, timeout=LISTEN_SECONDS, return_when=FIRST_COMPLETED)
+        if any(_lost(future) for future in done):
+            time.sleep(OUTLIVE_SECONDS)
+            done, _ = wait(self._under_way, timeout=0)  # with all that was in the same process
         ended = [self._under_way[one].entry.number for one in done]
         settled: list[tuple[Entry, Attempt]] = []
         lost: list[_Drawing] = []
         for future in sorted(done, key=lambda one: self._under_way[one].entry.number):
             drawing = self._under_way.pop(future)
             entry = drawing.entry
-            problem = future.exception()
-            if isinstance(problem, WorkerLostError):
+            if _lost(future):
                 lost.append(drawing)
                 continue
+            problem = future.exception()
             result = Result(_error(entry, problem)) if problem else future.result()
             attempt = self._judged(entry, result)
             if attempt:
@@ -241,7 +206,7 @@ class _Run:
                 self._order.remove(entry.number)
         self._record(settled)
         if lost:
-            self._lose(lost)
+            self._lose(lost, alone=len(done) == 1 and not self._under_way)
         if ended:
             self._unmark(ended)
 
@@ -256,24 +221,22 @@ class _Run:
             if pause is None:
                 outcome: Outcome = "quarantined" if isinstance(result.error, QuarantineError) else "failed"
                 return Attempt(entry.item, outcome, error=result.error, seconds=result.seconds, tries=tries)
-            heapq.heappush(self._later, _Later(time.monotonic() + pause, entry.number))
+            self._waiting.add_later(entry.number, time.monotonic() + pause)
             return None
         told = {
             name: getattr(result, name) for name in ("sha256", "size", "seconds", "faces", "score", "flaws", "notes")
         }
         return Attempt(entry.item, "done", self._job.order.out / entry.output, tries=tries, **told)
 
-    def _lose(self, lost: list[_Drawing]) -> None:
-        """A process died, and this one outlives it: each photo it had is drawn alone from now on, or apart."""
-        alone = len(lost) == 1 and not self._under_way
-        time.sleep(OUTLIVE_SECONDS)
+    def _lose(self, lost: list[_Drawing], alone: bool) -> None:
+        """A process died, and this one outlived it: each photo it had is drawn alone from now on, or apart."""
         seen: dict[int, How] = {}
         for drawing in lost:
             number = drawing.entry.number
             seen[number] = "alone" if alone and drawing.how == "company" else drawing.how
             self._losses[number] = self._seen(number).after(seen[number], whole=False)
             self._order.remove(number)
-            self._enqueue(number)
+            self._waiting.add(number)
         try:
             self._job.journal.crashed(seen, whole=False)
         except StorageError as problem:
@@ -301,7 +264,8 @@ class _Run:
             self._ready[number] = attempt
             if number not in self._order:
                 self._order.append(number)
-            self._queue.extendleft(reversed(self._followers.pop(number, [])))
+            for follower in reversed(self._followers.pop(number, [])):
+                self._waiting.add(follower, first=True)
 
     def _task(self, entry: Entry) -> Task:
         order = self._job.order
@@ -329,6 +293,10 @@ class _Run:
         for future in list(self._under_way):
             if future.cancel():
                 self._order.remove(self._under_way.pop(future).entry.number)
+
+
+def _lost(future: Future[Result]) -> bool:
+    return not future.cancelled() and isinstance(future.exception(), WorkerLostError)
 
 
 def _error(entry: Entry, problem: BaseException) -> CartoonError:
