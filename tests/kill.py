@@ -33,7 +33,7 @@ from cartoon.portrait.scale import resize
 from tests.waiting import wait_for
 
 ROOT: Final = Path(__file__).parents[1]
-PATIENCE: Final = 120.0
+PATIENCE: Final = 600.0
 IN_FLIGHT: Final = CPU_AT_ONCE + LOOK_AHEAD
 EARLY_SECONDS: Final = (0.2, 4.0)
 Door = Literal["run", "serve", "desk"]
