@@ -236,11 +236,13 @@ def early_kills(
     while killed < kills and len(journal_of(way.home)) < photos:
         before = _sizes(way.home)
         process = way.start()
-        if since == "drawing":
-            wait_for(_changed(way, before), PATIENCE, "nothing was begun")
-        time.sleep(chance.uniform(*EARLY_SECONDS))
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        try:
+            if since == "drawing":
+                wait_for(_changed(way, before), PATIENCE, "nothing was begun")
+            time.sleep(chance.uniform(*EARLY_SECONDS))
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
         killed += 1
     drawn = len(journal_of(way.home))
     way.end(way.start())
