@@ -15,19 +15,24 @@ from typing import Final
 
 import uvicorn
 from fastapi import FastAPI
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cartoon import api, jobs_api, logs, metrics
+from cartoon.connections import ACCEPTED_AT_ONCE, BACKLOG, Doorkeeper, Patience
 from cartoon.errors import CartoonError, OptionsError
 from cartoon.home import Home, open_home
+from cartoon.hosts import is_loopback
+from cartoon.image import decoding
 from cartoon.intake import Reception, model_of
 from cartoon.jobs.crew import Spare, Worker, load_cartoonizer
 from cartoon.jobs.desk import Desk
 from cartoon.jobs.draw import Judge
+from cartoon.login import Login
 from cartoon.owner import Owners
+from cartoon.perimeter import Perimeter
 from cartoon.readiness import Readiness
 from cartoon.request import Studio
 from cartoon.settings import Settings
+from cartoon.uploads import VisitorFiles
 
 SETTLE_SECONDS: Final = 4
 """How long after SIGTERM the port still answers, and refuses new work, while there is work under way."""
@@ -44,17 +49,7 @@ SWEEP_SECONDS: Final = 3600
 DAY_SECONDS: Final = 86_400
 RETRY_SECONDS: Final = 5
 """Until the first picture is tried again, when memory was too short for it."""
-HEADERS: Final = (
-    # The browser itself then refuses to talk to any other host, whatever a page library may try.
-    (
-        b"content-security-policy",
-        b"default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; object-src 'none'",
-    ),
-    (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"same-origin"),
-)
 LAST_PORT: Final = 65535
-_FETCHING: Final = ("/file=http:", "/file=https:", "/proxy=")
 _log = logging.getLogger(__name__)
 
 
@@ -78,9 +73,10 @@ def create_app(
     os.environ["GRADIO_TEMP_DIR"] = str(home.page)
     from cartoon import ui  # here, so that Gradio is imported after the lines above
 
+    decoding.allow(settings.max_pixels_under_way)
     desk = Desk(home.jobs, artist, model_of(artist), settings.max_pixels, judge, spare)
     metrics.watch_jobs(desk.states)
-    reception = Reception(desk, artist, settings, home.incoming)
+    reception, files = Reception(desk, artist, settings, home.incoming), VisitorFiles(home.page)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -98,10 +94,14 @@ def create_app(
     app = FastAPI(title="Cartoon", docs_url=None, redoc_url=None, lifespan=lifespan)
     readiness = app.state.readiness = Readiness(warm=warm is None)
     jobs_api.install(app, reception, readiness)
-    api.install(app, artist, settings, readiness)
-    app.add_middleware(Owners)
-    app.add_middleware(_StayHome)  # after the others, so outside of them: it has to see every answer
-    app.state.end_streams = ui.mount(app, reception, home.page)
+    api.install(app, reception, readiness)
+    app.state.end_streams = ui.mount(app, reception, files)
+    app.state.settings = settings
+    # Each is outside of the one before.
+    app.add_middleware(Owners, embedded=bool(settings.frame_ancestors))
+    app.add_middleware(Login, settings=settings, secret=home.secret())
+    app.add_middleware(Patience)
+    app.add_middleware(Perimeter, settings=settings)
     return app
 
 
@@ -119,11 +119,27 @@ def serve(settings: Settings) -> None:
         artist = Cartoonizer.load(settings.device, settings.precision, settings.styles_dir)
         spare = Spare(partial(Worker, load_cartoonizer, settings, judge))
         app = create_app(artist, settings, artist.warm, judge, spare)
-        _log.info("open http://%s:%d", settings.host, listener.getsockname()[1], extra={"event": "serving"})
+        port = listener.getsockname()[1]
+        _log.info("open http://%s:%d", settings.host, port, extra={"event": "serving"})
+        exposed = exposure(settings, port)
+        if exposed:
+            _log.warning("%s", exposed, extra={"event": "exposed"})
         try:
             Server(app).run(sockets=[listener])
         finally:
             artist.close()
+
+
+def exposure(settings: Settings, port: int) -> str:
+    """One line that says who can use what without a password or key; "" when nobody else can."""
+    if is_loopback(settings.host) or (settings.password and settings.api_keys):
+        return ""
+    reached = f"Whoever can reach {settings.host} port {port} can use"
+    if settings.password:
+        return ""  # which REST asks for as well
+    if settings.api_keys:
+        return f"{reached} the page without a password: set CARTOON_PASSWORD. REST asks for an API key."
+    return f"{reached} the page and REST: set CARTOON_PASSWORD, and CARTOON_API_KEYS for REST, or listen on 127.0.0.1."
 
 
 class Server(uvicorn.Server):
@@ -137,11 +153,17 @@ class Server(uvicorn.Server):
     def __init__(self, app: FastAPI) -> None:
         # No access log: the page's addresses hold the names of people's files. No log_config: what uvicorn says looks
         # like the rest.
+        settings: Settings = app.state.settings
         super().__init__(
             uvicorn.Config(
                 app,
+                http=Doorkeeper.fitting(settings.max_connections).protocol(),
+                ws="none",
                 access_log=False,
+                server_header=False,
                 timeout_graceful_shutdown=GRACE_SECONDS,
+                forwarded_allow_ips=settings.trusted_proxies,
+                backlog=ACCEPTED_AT_ONCE,
                 log_level="warning",
                 log_config=None,
             )
@@ -151,6 +173,12 @@ class Server(uvicorn.Server):
         self._told_at: float | None = None
         self._busy_at = float("-inf")
         self._insisted = 0
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn's; the system's queue is longer than what asyncio takes from it at once."""
+        await super().startup(sockets)
+        for listener in sockets or []:
+            listener.listen(BACKLOG)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Drains; the second time, ends. The signal is not raised again afterwards, as uvicorn would: to stop is 0."""
@@ -187,25 +215,6 @@ class Server(uvicorn.Server):
         if self._busy():
             self._busy_at = now
         return now - told_at >= SETTLE_SECONDS or now - self._busy_at >= QUIET_SECONDS
-
-
-class _StayHome:
-    """Adds HEADERS to every answer and refuses the addresses through which Gradio would fetch from another host."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message = {**message, "headers": [*message.get("headers", ()), *HEADERS]}
-            await send(message)
-
-        if scope["type"] == "http" and any(part in scope["path"] for part in _FETCHING):
-            await send_with_headers({"type": "http.response.start", "status": 403, "headers": []})
-            await send({"type": "http.response.body", "body": b"This server fetches nothing from other hosts."})
-        else:
-            await self._app(scope, receive, send_with_headers)
 
 
 def _listen(host: str, port: int) -> socket.socket:

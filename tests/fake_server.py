@@ -3,6 +3,7 @@
 A process of its own because Gradio leaves event loops unclosed, and this project's tests count warnings as errors.
 """
 
+import os
 import socket
 import sys
 import time
@@ -42,11 +43,14 @@ class HoldingArtist(FakeArtist):
 
 
 def main(home: Path) -> None:
-    """Serves on a free port of this machine until the process is ended; pictures of more than 1 MB are refused.
+    """Serves on a free port of this machine until the process is ended; pictures of more than 1 MB are refused, unless
+    a CARTOON_* variable says otherwise.
 
     A user's own styles are those in FOLDER/styles.
     """
-    app = create_app(HoldingArtist(home), Settings(data_dir=home, max_upload_mb=1, max_job_mb=3))
+    os.environ.setdefault("CARTOON_MAX_UPLOAD_MB", "1")
+    os.environ.setdefault("CARTOON_MAX_JOB_MB", "3")
+    app = create_app(HoldingArtist(home), Settings(data_dir=home))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         print(listener.getsockname()[1], flush=True)
         Server(app).run(sockets=[listener])

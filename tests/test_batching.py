@@ -12,10 +12,10 @@ import torch
 from cartoon.errors import ResourceError
 from cartoon.portrait.batching import Batcher
 from cartoon.portrait.room import BYTES_PER_PIXEL, Room, free_memory
-from cartoon.portrait.turns import Gate, Ticket
 from cartoon.styles.network import Canvas, Drawn, StyleNet
 from cartoon.styles.registry import StyleCard
 from cartoon.styles.tiles import cut
+from cartoon.turns import Gate, Ticket
 from tests.fakes import CARDS
 from tests.small_style import write_weights
 from tests.waiting import wait_for

@@ -16,10 +16,10 @@ from cartoon.logs import JsonLines
 from cartoon.portrait.batching import Batcher
 from cartoon.portrait.pipeline import Cartoonizer
 from cartoon.portrait.room import Room
-from cartoon.portrait.turns import Ticket
 from cartoon.readiness import Readiness
 from cartoon.server import _warm_up
 from cartoon.styles.registry import available
+from cartoon.turns import Ticket
 from tests.fakes import CARDS
 from tests.test_batching import PLENTY, FakeNet, Held, canvas, wait_for
 

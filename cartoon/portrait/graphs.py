@@ -32,14 +32,20 @@ class _FaceDetection:
         name = "full_range_sparse" if model_selection else "short_range"
         base = BaseOptions(model_asset_path=str(MODELS / f"face_detection_{name}.tflite"))
         options = vision.FaceDetectorOptions(
-            base_options=base, min_detection_confidence=max(min_detection_confidence, 0.6) if model_selection else min_detection_confidence, min_suppression_threshold=0.3
+            base_options=base,
+            min_detection_confidence=max(min_detection_confidence, 0.6)
+            if model_selection
+            else min_detection_confidence,
+            min_suppression_threshold=0.3,
         )
         self._task = vision.FaceDetector.create_from_options(options)
 
     def process(self, picture: Any) -> Any:
         found = []
         for d in self._task.detect(_image(picture)).detections:
-            low, high = d.keypoints[4:6]  # the box's corners, put there by the build: `d.bounding_box` is in whole pixels
+            low, high = d.keypoints[
+                4:6
+            ]  # the box's corners, put there by the build: `d.bounding_box` is in whole pixels
             frame = SimpleNamespace(xmin=low.x, ymin=low.y, width=high.x - low.x, height=high.y - low.y)
             place = SimpleNamespace(relative_bounding_box=frame, relative_keypoints=d.keypoints)
             found.append(SimpleNamespace(location_data=place, score=[d.categories[0].score]))
@@ -89,7 +95,9 @@ def solutions() -> Any:
     try:
         import mediapipe  # noqa: F401
     except (ImportError, OSError) as missing:
-        raise ResourceError(f"Faces cannot be found because mediapipe does not load ({missing}): {INSTALL}.") from missing
+        raise ResourceError(
+            f"Faces cannot be found because mediapipe does not load ({missing}): {INSTALL}."
+        ) from missing
     return SimpleNamespace(
         face_detection=SimpleNamespace(FaceDetection=_FaceDetection),
         face_mesh=SimpleNamespace(FaceMesh=_FaceMesh),

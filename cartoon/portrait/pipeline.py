@@ -34,13 +34,13 @@ from cartoon.portrait.person import PersonMask
 from cartoon.portrait.render import Asked, render
 from cartoon.portrait.room import Room, free_on, give_back, one_heap, pixels_of_photos, watch
 from cartoon.portrait.scale import drawing_share, resize, result_shape
-from cartoon.portrait.turns import Gate, Ticket
 from cartoon.portrait.upscale import Upscaler
 from cartoon.settings import STYLES_DIR, Care, Options, Size
 from cartoon.styles.layers import ALPHA, FOREGROUND
 from cartoon.styles.network import Canvas, Drawn, StyleNet, devices, pick_precision
 from cartoon.styles.registry import Register, StyleCard
 from cartoon.styles.resident import Residents
+from cartoon.turns import Gate, Ticket
 
 log = logging.getLogger(__name__)
 
