@@ -11,7 +11,8 @@ from cartoon.settings import Options
 Outcome = Literal["done", "failed", "skipped", "quarantined"]
 Gate = Literal["flag", "refuse", "off"]
 """A drawing that fails the quality gate with every fallback is delivered and flagged, or fails; "off": no gate."""
-State = Literal["waiting", "running", "paused", "cancelled", "finished"]
+State = Literal["waiting", "running", "paused", "cancelled", "finished", "damaged"]
+"""damaged: its files are not what was written; what is drawn can be fetched, nothing more is drawn."""
 
 MOST_TRIES: Final = 3
 """Of a photo whose failure may pass."""
