@@ -19,11 +19,8 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Final, Literal
 
-from filelock import FileLock, Timeout
-
 from cartoon import __version__
 from cartoon.errors import (
-    BusyError,
     DamagedError,
     DrainingError,
     InputError,
@@ -36,7 +33,8 @@ from cartoon.jobs import ledger, report
 from cartoon.jobs.archive import unpack
 from cartoon.jobs.draw import Artist, Judge
 from cartoon.jobs.floor import Floor
-from cartoon.jobs.folder import INPUTS, LOCK_SECONDS, begin, new_id
+from cartoon.jobs.folder import INPUTS, begin, new_id
+from cartoon.jobs.hold import Hold
 from cartoon.jobs.job import Attempt, Counts, Entry, Gate, Item, Order, State
 from cartoon.jobs.journal import JOURNAL
 from cartoon.jobs.ledger import RESULTS, Ledger
@@ -48,8 +46,6 @@ log = logging.getLogger(__name__)
 BOOKS_KEPT: Final = 16
 """Jobs not under way whose items stay in memory; where each job stands does anyway."""
 ID: Final = re.compile(r"[0-9a-f]{32}")
-LOCK: Final = ".lock"
-"""Ends the name of the file, beside the folder of the jobs, that the process which has them holds locked."""
 GONE: Final = ".gone-"
 """Begins the name of a job's folder while it is being removed: half removed, it is no job any more."""
 
@@ -108,7 +104,7 @@ class Desk:
         Raises BusyError while another process has the root, StorageError where it cannot be used.
         """
         self._root, self._model_of = root, model_of
-        self._lock = _claimed(root)
+        self._hold = _held(root)
         self._changed = threading.Condition(threading.RLock())
         self._jobs: dict[str, ServedJob] = {}
         self._closing = False
@@ -298,7 +294,7 @@ class Desk:
             self._closing = True
             self._changed.notify_all()
         self._floor.close()
-        self._lock.release()
+        self._hold.release()
 
     def _job(self, id: str) -> ServedJob:
         with self._changed:
@@ -357,21 +353,15 @@ def _glance(job: ServedJob) -> Glance:
     return Glance(job.order.id, job.order, job.state_at(counts), counts, rate, left, reason, job.turn, busy=job.running)
 
 
-def _claimed(root: Path) -> FileLock:
-    """The lock of a folder of jobs, which goes with the process that has it."""
-    lock = FileLock(root.with_name(root.name + LOCK), timeout=LOCK_SECONDS, thread_local=False)
+def _held(root: Path) -> Hold:
     try:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock.acquire()
-    except Timeout as busy:
-        raise BusyError(
-            f"Another server has its jobs in {root.parent}: stop it, or set CARTOON_DATA_DIR to a folder of its own."
-        ) from busy
+        refusal = f"Another server has its jobs in {root.parent}: stop it, or set CARTOON_DATA_DIR to another folder."
+        return Hold(root, refusal)
     except OSError as problem:
         raise StorageError(
             f"{root} cannot be used ({problem.strerror}): make it writable, or set CARTOON_DATA_DIR to another folder."
         ) from problem
-    return lock
 
 
 def _folders(root: Path) -> list[Path]:

@@ -123,7 +123,7 @@ class Journal:
     def started(self, number: int, alone: bool) -> None:
         """Mark an item as under way."""
         try:
-            os.write(self._marks, sealed({"item": number, "alone": alone}))
+            os.write(self._marks, sealed({"item": number, "alone": alone}, self._path.parent.name))
         except OSError as problem:
             raise _storage_error(problem) from problem
 
@@ -146,7 +146,7 @@ class Journal:
 
     def _append(self, lines: list[dict[str, Any]]) -> None:
         now = round(time.time(), 3)
-        data = b"".join(sealed({"time": now, **line}) for line in lines)
+        data = b"".join(sealed({"time": now, **line}, self._path.parent.name) for line in lines)
         if not data:
             return
         with self._writing:

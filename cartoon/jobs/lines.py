@@ -1,7 +1,8 @@
 """Files that say themselves whether they are what was written: JSON, each line or document with a checksum of its own.
 
-A line is `{"item": 3, ..., "sum": "1c291ca3"}`: the CRC-32 (ISO 3309) of the line as it would be without its sum. What
-earlier versions wrote has none; it is taken as it is, up to the first line that has one.
+A line is `{"item": 3, ..., "sum": "1c291ca3"}`: the CRC-32 (ISO 3309) of its folder's name, which is its job's, and of
+the line as it would be without the sum; so a line of another job is none of this one's. What earlier versions wrote has
+no sum; it is taken as it is, up to the first line that has one.
 """
 
 import errno
@@ -36,10 +37,10 @@ class Line:
     sealed: bool = False
 
 
-def sealed(told: dict[str, Any]) -> bytes:
-    """The values as a line with its checksum."""
+def sealed(told: dict[str, Any], job: str) -> bytes:
+    """The values as a line with its checksum. job: the name of its folder."""
     text = json.dumps(told).encode()
-    return text[:-1] + _MARK + b'%08x"}\n' % zlib.crc32(text)
+    return text[:-1] + _MARK + b'%08x"}\n' % _sum(text, job)
 
 
 def opened_plainly(path: Path, flags: int = os.O_RDONLY, mode: int = 0o666) -> int:
@@ -73,14 +74,14 @@ def lines_of(path: Path, known: frozenset[str]) -> Iterator[Line]:
                 if len(line) == MOST_LINE:
                     yield Line(number, None)
                 return
-            told = _read(line, known)
+            told = _read(line, known, path.parent.name)
             demanded = demanded or told.sealed
             yield Line(number, told.told if told.sealed == demanded else None, told.sealed)
 
 
-def document(told: dict[str, Any]) -> bytes:
-    """The values as a file of its own, with its checksum, for people to read as well."""
-    return json.dumps({**told, "sum": _sum_of(told)}, indent=1).encode()
+def document(told: dict[str, Any], job: str) -> bytes:
+    """The values as a file of its own, with its checksum, for people to read as well. job: the name of its folder."""
+    return json.dumps({**told, "sum": _sum_of(told, job)}, indent=1).encode()
 
 
 def read_document(path: Path, known: frozenset[str]) -> dict[str, Any]:
@@ -91,7 +92,7 @@ def read_document(path: Path, known: frozenset[str]) -> dict[str, Any]:
     if told is None:
         raise SpoiltError("is not what was written")
     asked = told.pop("sum", None)
-    if (asked is None and not told.keys() <= known) or (asked is not None and asked != _sum_of(told)):
+    if (asked is None and not told.keys() <= known) or (asked is not None and asked != _sum_of(told, path.parent.name)):
         raise SpoiltError("is not what was written")
     return told
 
@@ -144,14 +145,14 @@ def _reading(path: Path) -> BinaryIO:
         raise SpoiltError(why) from problem
 
 
-def _read(line: bytes, known: frozenset[str]) -> Line:
+def _read(line: bytes, known: frozenset[str], job: str) -> Line:
     body, mark, rest = line.rpartition(_MARK)
     told = _object(line)
     if told is None:
         return Line(0, None, sealed=bool(mark))
     if mark:
         told.pop("sum", None)
-        whole_one = rest == b'%08x"}\n' % zlib.crc32(body + b"}")
+        whole_one = rest == b'%08x"}\n' % _sum(body + b"}", job)
         return Line(0, told if whole_one else None, sealed=True)
     return Line(0, told if told.keys() <= known else None)
 
@@ -168,5 +169,9 @@ def _refuse(constant: str) -> None:
     raise ValueError(constant)
 
 
-def _sum_of(told: dict[str, Any]) -> str:
-    return f"{zlib.crc32(json.dumps(told, sort_keys=True).encode()):08x}"
+def _sum_of(told: dict[str, Any], job: str) -> str:
+    return f"{_sum(json.dumps(told, sort_keys=True).encode(), job):08x}"
+
+
+def _sum(text: bytes, job: str) -> int:
+    return zlib.crc32(text, zlib.crc32(job.encode("utf-8", "surrogateescape")))

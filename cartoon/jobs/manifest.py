@@ -59,9 +59,9 @@ def write(folder: Path, order: Order, entries: Iterable[Entry]) -> None:
 
     Raises StorageError when the disk is full.
     """
-    lines = [sealed(_told(entry)) for entry in entries]
+    lines = [sealed(_told(entry), folder.name) for entry in entries]
     write_atomically(folder / ITEMS, b"".join(lines))
-    told = document({**asdict(order), "out": str(order.out), "items": len(lines)})
+    told = document({**asdict(order), "out": str(order.out), "items": len(lines)}, folder.name)
     for name in (COPY, MANIFEST):
         write_atomically(folder / name, told)
 
@@ -71,7 +71,7 @@ def append(folder: Path, entries: Iterable[Entry]) -> None:
     with os.fdopen(opened_plainly(folder / ITEMS, os.O_RDWR), "r+b") as file:
         file.truncate(_whole(file.read()))  # a line that a crash cut off
         file.seek(0, os.SEEK_END)
-        file.write(b"".join(sealed(_told(entry)) for entry in entries))
+        file.write(b"".join(sealed(_told(entry), folder.name) for entry in entries))
         file.flush()
         os.fsync(file.fileno())
 
