@@ -18,6 +18,7 @@ import pytest
 from cartoon.errors import ResourceError, UnreadableError
 from cartoon.image import encode
 from cartoon.jobs import job as policy
+from cartoon.jobs import ledger
 from cartoon.jobs.crew import Crew, Spare, Threads, Worker
 from cartoon.jobs.folder import OpenJob, new_id, open_order, resume
 from cartoon.jobs.job import LAST_TRY_AFTER, SUSPICIOUS, Attempt, How, Losses, Order, next_try
@@ -279,8 +280,7 @@ def test_marks_tell_of_what_is_under_way_alone(tmp_path: Path) -> None:
     marked: list[set[int]] = []
 
     def look(name: str) -> None:
-        with closing(Snapshot(folder)) as seen:
-            marked.append(seen.marks)
+        marked.append(set(ledger.read(folder).state.cut_short))
         if name == "1.png" and len(marked) < 3:
             raise ResourceError("busy.")
         if name == "2.png":
@@ -302,39 +302,6 @@ class OneByOne(Threads):
     def __init__(self, trouble: Any) -> None:
         super().__init__(TroubledArtist(trouble))
         self.places = 1
-
-
-class Snapshot:
-    """A job's state as another process would find it now."""
-
-    def __init__(self, folder: Path) -> None:
-        from cartoon.jobs import manifest
-        from cartoon.jobs.journal import replay
-
-        order = manifest.read_order(folder)
-        self.marks = set(replay(folder, manifest.read_entries(folder), order).cut_short)
-
-    def close(self) -> None:
-        """Nothing is open."""
-
-
-def test_whoever_stops_the_program_in_order_accuses_nobody(tmp_path: Path) -> None:
-    given = make(tmp_path / "in", "1.png", "2.png")
-    told: list[bool] = []
-    found: list[set[int]] = []
-
-    def cut_off(name: str) -> None:
-        told.append(True)
-        deadline = time.monotonic() + 10
-        while Snapshot(folder).marks and time.monotonic() < deadline:  # the runner has heard of the stop
-            time.sleep(0.01)
-        found.append(Snapshot(folder).marks)
-
-    with closing(begun(given, tmp_path / "out")) as job:
-        folder = job.folder
-        with closing(OneByOne(cut_off)) as crew:
-            list(run(job, crew, lambda: bool(told)))
-    assert found == [set()]
 
 
 KILLS_BOTH = """

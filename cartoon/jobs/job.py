@@ -11,7 +11,8 @@ from cartoon.settings import Options
 Outcome = Literal["done", "failed", "skipped", "quarantined"]
 Gate = Literal["flag", "refuse", "off"]
 """A drawing that fails the quality gate with every fallback is delivered and flagged, or fails; "off": no gate."""
-State = Literal["waiting", "running", "paused", "cancelled", "finished"]
+State = Literal["waiting", "running", "paused", "cancelled", "finished", "damaged"]
+"""damaged: its files are not what was written; what is drawn can be fetched, nothing more is drawn."""
 
 MOST_TRIES: Final = 3
 """Of a photo whose failure may pass."""
@@ -22,7 +23,7 @@ How = Literal["company", "alone", "apart"]
 SUSPICIOUS: Final = 2
 """Deaths over a photo that was drawn alone before it is suspected. Twice may be chance: somebody kills the program."""
 LAST_TRY_AFTER: Final = (10.0, 60.0, 300.0)
-"""Seconds that a run has lasted before a suspect's last try in a process of its own, by how many of those were cut
+"""Seconds that the program has run before a suspect's last try in a process of its own, by how many of those were cut
 short because the whole program died. So a program that is killed soon after each start never meets a last try; and one
 that dies over every one of them, with all of its processes, ends with the photo left out."""
 

@@ -30,6 +30,7 @@ LISTEN_SECONDS: Final = 0.5
 OUTLIVE_SECONDS: Final = 1.0
 """How long this process has to outlive another before that one's death is laid to a photo: who kills them all may begin
 with that one."""
+PROGRAM_BEGAN: Final = time.monotonic()
 
 
 def run(
@@ -61,7 +62,7 @@ class _Run:
         self._leaders = leaders(job.entries)
         self._tries: dict[int, int] = {}
         open_ones = [entry.number for entry in job.entries if entry.number not in job.state.settled]
-        self._waiting = Waiting(open_ones, self._losses, time.monotonic())
+        self._waiting = Waiting(open_ones, self._losses, PROGRAM_BEGAN)
         self._followers: dict[int, list[int]] = {}
         self._under_way: dict[Future[Result], _Drawing] = {}
         self._order: deque[int] = deque()  # what was started, and is told in that order
@@ -286,10 +287,10 @@ class _Run:
         self._call_back()
         while self._under_way:
             self._collect()
+        self._job.journal.forget_marks()
 
     def _call_back(self) -> None:
-        """Take back what the crew has not begun; a program that ends in order may be cut off over the rest."""
-        self._job.journal.forget_marks()
+        """Take back what the crew has not begun."""
         for future in list(self._under_way):
             if future.cancel():
                 self._order.remove(self._under_way.pop(future).entry.number)

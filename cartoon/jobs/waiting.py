@@ -27,7 +27,7 @@ class _Later:
 class Waiting:
     """Photos without an outcome that are not under way.
 
-    losses: of those that had any; looked at, never changed here. began: when the run did (monotonic, s).
+    losses: of those that had any; looked at, never changed here. began: when the program did (monotonic, s).
     Those that were under way when a process died come first, one at a time; last tries come after everything else.
     """
 
