@@ -141,7 +141,7 @@ class Run:
     @property
     def home(self) -> Path:
         """The job's folder, once there is one."""
-        return next(self.out.glob(".cartoon/*/manifest.json"), self.out / "none").parent
+        return next(self.out.glob(".cartoon/*/manifest.json"), self.out / "none" / "none").parent
 
     @property
     def wanted(self) -> set[str]:
@@ -168,7 +168,7 @@ class Serve:
     @property
     def home(self) -> Path:
         """The job's folder, once there is one."""
-        return next(self.work.glob("data/jobs/*/manifest.json"), self.work / "none").parent
+        return next(self.work.glob("data/jobs/*/manifest.json"), self.work / "none" / "none").parent
 
     @property
     def out(self) -> Path:
@@ -210,7 +210,7 @@ class FakeDesk(Serve):
     @property
     def home(self) -> Path:
         """The job's folder, once there is one."""
-        return next(self.work.glob("jobs/*/manifest.json"), self.work / "none").parent
+        return next(self.work.glob("jobs/*/manifest.json"), self.work / "none" / "none").parent
 
     def start(self) -> "subprocess.Popen[bytes]":
         """Go on with the job, or begin it."""
