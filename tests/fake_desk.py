@@ -20,6 +20,7 @@ from cartoon.settings import Options, Settings
 from tests.fakes import FakeArtist
 
 DRAWING_SECONDS: Final = 0.6
+OWNER: Final = "somebody"
 POISON: Final = "poison"
 
 
@@ -51,11 +52,11 @@ def main(home: Path, photos: Path) -> None:
     settings = Settings(data_dir=home)
     spare = Spare(partial(Worker, load_slow, settings))
     desk = Desk(home / "jobs", load_slow(settings), lambda style: "m", 10**8, spare=spare)
-    if not list(desk._ids()):
+    if not desk.jobs(OWNER):
         (home / "sent").mkdir(exist_ok=True)
         sent = [Sent(Path(shutil.copy(path, home / "sent")), path.name) for path in sorted(photos.rglob("*.[jp][pn]g"))]
-        desk.create(sent, Ask(Options(size=64)))
-    while {desk.glance(id).state for id in desk._ids()} & {"waiting", "running"}:
+        desk.create(sent, Ask(Options(size=64), OWNER))
+    while {glance.state for glance in desk.jobs(OWNER)} & {"waiting", "running"}:
         time.sleep(0.02)
     desk.close()
 
