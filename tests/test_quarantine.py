@@ -190,7 +190,7 @@ def seeded(job: OpenJob, number: int, *hows: How) -> Path:
 SUSPECT: tuple[How, ...] = ("company", "alone", "alone")
 
 
-@pytest.mark.parametrize("crew", ["threads", "worker"])
+@pytest.mark.parametrize("crew", ["threads", pytest.param("worker", marks=pytest.mark.slow)])
 def test_a_suspect_that_can_be_drawn_is_drawn_apart_after_all_others(tmp_path: Path, crew: str) -> None:
     given = make(tmp_path / "in", "1.png", "2.png", "3.png")
     with closing(begun(given, tmp_path / "out")) as job:
@@ -255,6 +255,7 @@ def test_a_suspect_for_which_no_process_can_be_had_fails_and_may_be_tried_again(
         assert outcomes(list(run(job, crew))) == {"1.png": "done"}
 
 
+@pytest.mark.slow
 def test_a_last_try_without_end_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cartoon.jobs.crew.LAST_TRY_SECONDS", 0.2)
     monkeypatch.setattr("cartoon.jobs.crew.CLOSE_SECONDS", 0.2)
@@ -333,6 +334,7 @@ def load_takes_parent(settings: Settings) -> TakesParent:
     return TakesParent()
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_just_before_the_program_proves_nothing(tmp_path: Path) -> None:
     given = make(tmp_path / "in", "1.png")
     with closing(begun(given, tmp_path / "out")) as job:
