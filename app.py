@@ -20,8 +20,9 @@ def main() -> int:
     parser.add_argument(
         "--allowed-host",
         dest="allowed_hosts",
-        metavar="NAME[,NAME]",
-        help="names it is reached by, beside localhost and IP addresses",
+        action="append",
+        metavar="NAME",
+        help="a name that it is reached by, beside localhost and IP addresses; may be given several times",
     )
     parser.add_argument("--password", help="ask for it on the page; rather CARTOON_PASSWORD, which `ps` does not show")
     parser.add_argument("--device", help="auto, cpu, cuda or cuda:N (default auto)")

@@ -226,7 +226,8 @@ def serve(
     device: Device = None,
     precision: Annotated[str | None, typer.Option(help="auto, fp32, bf16 or fp16.", show_default="auto")] = None,
     allowed_host: Annotated[
-        str | None, typer.Option(metavar="NAME[,NAME]", help="Names it is reached by, beside localhost and addresses.")
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A name that it is reached by, beside localhost and addresses; repeatable."),
     ] = None,
     password: Annotated[str | None, typer.Option(help="Ask for it on the page; rather CARTOON_PASSWORD.")] = None,
 ) -> None:
@@ -237,7 +238,7 @@ def serve(
             port=port,
             device=device,
             precision=precision,
-            allowed_hosts=allowed_host,
+            allowed_hosts=allowed_host or None,
             password=password,
         )
         from cartoon.server import serve as serve_forever

@@ -9,10 +9,12 @@ import hashlib
 import json
 import re
 from collections.abc import Awaitable, Callable, Container, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode
 
+import anyio
 import anyio.to_thread
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
@@ -41,6 +43,8 @@ OURS: Final = ("/api/", "/healthz", "/readyz", "/metrics", "/openapi.json")
 """Doors that are not Gradio's."""
 BODY_BYTES: Final = 8 * 2**20
 """Of a call: twenty thousand files are named in so much."""
+SMALL_BODY_BYTES: Final = 64 * 1024
+LARGE_AT_ONCE: Final = 4
 DEPTH: Final = 20
 """Levels of lists and objects in an argument."""
 _FILE_FIELDS: Final = ("path", "url")
@@ -73,6 +77,7 @@ class GradioGuard:
     ) -> None:
         self._app, self._offers, self._waited_for = app, offers, waited_for
         self._files, self._limits = files, limits
+        self._large = anyio.Semaphore(LARGE_AT_ONCE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"].startswith(OURS):
@@ -112,10 +117,13 @@ class GradioGuard:
         call = SENT.fullmatch(path) if request.method == "POST" else None
         if call is None and not (request.method == "POST" and SAID.fullmatch(path)):
             raise MissingError("There is nothing at this address: open the page at / or use REST under /api/v1.")
-        body = await _json_of(request)
-        # In a thread: many files are looked at on the disk.
-        told = await anyio.to_thread.run_sync(self._body, body, path, call, request, visitor)
-        data = json.dumps(told).encode()
+        size = request.headers.get("content-length", "")
+        # Large ones, with thousands of files, are in memory a few at a time.
+        async with nullcontext() if size.isdigit() and int(size) <= SMALL_BODY_BYTES else self._large:
+            body = await _json_of(request)
+            # In a thread: many files are looked at on the disk.
+            told = await anyio.to_thread.run_sync(self._body, body, path, call, request, visitor)
+            data = json.dumps(told).encode()
         headers = [header for header in scope["headers"] if header[0] not in (b"content-length", b"transfer-encoding")]
         changed["headers"] = [*headers, (b"content-length", str(len(data)).encode())]
         return changed, _replay(data, request.receive)
@@ -184,6 +192,7 @@ def _namespaced(visitor: Visitor, session: object) -> str:
 
 
 async def _json_of(request: Request) -> dict[str, Any]:
+    """The body of a call; raises OptionsError for anything but a JSON object."""
     body = b""
     async for chunk in request.stream():
         body += chunk
@@ -221,11 +230,14 @@ def _refusal(error: CartoonError) -> Response:
 
 
 def _without_server_errors(send: Send) -> Callable[[Message], Awaitable[None]]:
-    """Gradio answers 500 where an action says no in a sentence, which is what 422 is for."""
+    """Gradio answers 500 where an action says no in a sentence, which is what 422 is for, and 503 without a time."""
 
     async def sent(message: Message) -> None:
         if message["type"] == "http.response.start" and message["status"] == 500:
             message = {**message, "status": 422}
+        if message["type"] == "http.response.start" and message["status"] == 503:
+            headers = [*message.get("headers", ()), (b"retry-after", str(RETRY_SECONDS).encode())]
+            message = {**message, "headers": headers}
         await send(message)
 
     return sent

@@ -6,10 +6,14 @@ import secrets
 import shutil
 import tempfile
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from cartoon.errors import StorageError
+from cartoon.image import FULL
 
 KEPT_SECONDS: Final = 6 * 3600.0
 """Uploads that became no job, and single results, go after this; so does what a killed process has left of them."""
@@ -81,6 +85,27 @@ def open_home(asked: Path | None) -> Home:
     else:
         log.warning("there is no data folder: jobs will not survive a restart; set CARTOON_DATA_DIR")
     return _made(Home(Path(tempfile.mkdtemp(prefix="cartoon-")).resolve(), False))
+
+
+def private_folder(root: Path) -> Path:
+    """A fresh folder in `root`, made if need be, whose name nobody can guess; raises StorageError."""
+    folder = root / secrets.token_hex(16)
+    with disk_told():
+        folder.mkdir(mode=0o700, parents=True)
+    return folder
+
+
+@contextmanager
+def disk_told() -> Iterator[None]:
+    """Turns what the system says of the server's disk into a StorageError, fit for a client."""
+    try:
+        yield
+    except OSError as problem:
+        if problem.errno in FULL:
+            raise StorageError("The server's disk is full: try again later, or send fewer photos.") from problem
+        raise StorageError(
+            f"The server's disk cannot be used ({problem.strerror}): try again later, or tell its operator."
+        ) from problem
 
 
 def sweep(root: Path) -> None:

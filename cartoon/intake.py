@@ -1,18 +1,16 @@
 """What strangers send for a job: onto disk under our names, within limits, and then to the desk."""
 
 import os
-import secrets
 import shutil
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Final, get_args
 
 from cartoon.errors import InputError, OptionsError, StorageError, StyleError, TooLargeError
-from cartoon.image import FULL
+from cartoon.home import disk_told, private_folder
 from cartoon.jobs.desk import Ask, Desk, Sent
 from cartoon.jobs.job import Gate
 from cartoon.limits import Limits
@@ -55,7 +53,9 @@ class Intake:
                 f"The photos are larger than {most} MB in all (CARTOON_MAX_JOB_MB): send them as several jobs."
             )
         self._room(size)
-        if shutil.disk_usage(self.folder).free < ROOM_FACTOR * size:
+        with disk_told():
+            free = shutil.disk_usage(self.folder).free
+        if free < ROOM_FACTOR * size:
             raise StorageError(
                 "There is no room for these photos on the server's disk: try again later, or send fewer."
             )
@@ -63,21 +63,21 @@ class Intake:
     def begin(self, raw_name: str | None) -> None:
         """A file of this name comes next."""
         self._next(raw_name)
-        with _full_disk_told():
+        with disk_told():
             self._file = (self.folder / str(len(self.sent))).open("xb")
 
     def write(self, data: bytes) -> None:
         """More of the file."""
         assert self._file is not None
         self._count(len(data))
-        with _full_disk_told():
+        with disk_told():
             self._file.write(data)
         self._came(self._name, len(data))
 
     def end(self) -> None:
         """The file is whole; one without a name and a byte is what a form's empty field sends, and no file."""
         assert self._file is not None
-        with _full_disk_told():
+        with disk_told():
             self._file.close()
         self._file = None
         if self._size or self._name:
@@ -153,8 +153,7 @@ class Reception:
     ) -> Intake:
         """A fresh intake, to be closed when its job has begun. folder: an empty one, in place of one that waits."""
         if folder is None:
-            folder = self.folder / secrets.token_hex(16)
-            folder.mkdir(mode=0o700, parents=True)
+            folder = private_folder(self.folder)
         return Intake(folder, self.settings, lambda size: self.limits.check_room(visitor, size), came)
 
     def admit(self, intake: Intake, asked: Mapping[str, Any], visitor: Visitor) -> str:
@@ -172,7 +171,7 @@ class Reception:
             raise InputError("There are no photos yet: add some files, or a zip of them.")
         intake.finish()
         self.limits.check_jobs(visitor)
-        with _full_disk_told():
+        with disk_told():
             ask = Ask(options, visitor.owner, gate, title=title or intake.sent[0].name)
             id = self.desk.create(intake.sent, ask)
         self.limits.stored(visitor, self.desk.glance(id).order.out.parent, intake.size, id)
@@ -201,18 +200,8 @@ def clean_title(raw: str) -> str:
 
 def link_or_copy(source: Path, place: Path) -> None:
     """The same file under a second name; a copy where the disks differ or know no links. Raises StorageError."""
-    with _full_disk_told():
+    with disk_told():
         try:
             os.link(source, place)
         except OSError:
             shutil.copyfile(source, place)
-
-
-@contextmanager
-def _full_disk_told() -> Iterator[None]:
-    try:
-        yield
-    except OSError as problem:
-        if problem.errno in FULL:
-            raise StorageError("The server's disk is full: try again later, or send fewer photos.") from problem
-        raise

@@ -91,7 +91,10 @@ class Settings(BaseSettings):
     @field_validator("allowed_hosts", "frame_ancestors", "api_keys", mode="before")
     @classmethod
     def _listed(cls, told: Any) -> Any:
-        return tuple(part.strip() for part in told.split(",") if part.strip()) if isinstance(told, str) else told
+        parts = [told] if isinstance(told, str) else told
+        if not all(isinstance(part, str) for part in parts):
+            return told
+        return tuple(one.strip() for part in parts for one in part.split(",") if one.strip())
 
     @field_validator("password", mode="before")
     @classmethod

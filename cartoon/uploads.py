@@ -7,7 +7,6 @@ list, survives a restart, and no other path is ever opened, however a client spe
 import mimetypes
 import os
 import re
-import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from cartoon.errors import ForbiddenError, MissingError
-from cartoon.home import VISITORS
+from cartoon.home import VISITORS, private_folder
 from cartoon.image import SUFFIXES
 from cartoon.owner import Visitor
 
@@ -39,10 +38,8 @@ class VisitorFiles:
         self._shared = frozenset(str(path) for path in files if path.is_file() and not path.is_symlink())
 
     def folder(self, visitor: Visitor) -> Path:
-        """A fresh folder of a visitor's, whose name nobody can guess."""
-        folder = self._visitors / visitor.tag / secrets.token_hex(16)
-        folder.mkdir(mode=0o700, parents=True)
-        return folder
+        """A fresh folder of a visitor's, whose name nobody can guess; raises StorageError."""
+        return private_folder(self._visitors / visitor.tag)
 
     def all_of(self, visitor: Visitor) -> Path:
         """Where everything of a visitor's lies."""
