@@ -95,23 +95,24 @@ class Jobs:
         return id
 
 
-def damage(jobs: Jobs, chance: random.Random) -> str:
-    """Do one thing to one job; what was done, in words."""
-    folder = jobs.root / chance.choice((jobs.finished, jobs.half))
+def damage(folder: Path, chance: random.Random) -> str:
+    """Do one thing to a job's folder; what was done, in words."""
     path = folder / chance.choices(FILES, LIKELY)[0]
     if chance.random() < 0.1:
-        path = chance.choice([folder, folder / "inputs", folder / "results", *sorted((folder / "results").iterdir())])
+        others = [folder, folder / "inputs", folder / "results", *sorted(folder.glob("results/*"))]
+        path = chance.choice([other for other in others if other.exists()])
+    foreign = [_foreign] if os.getuid() == 0 else []
     if path.is_dir():
-        kind = chance.choice([_removed, _a_file, _link_elsewhere, *([_foreign] if os.getuid() == 0 else [])])
+        kind = chance.choice([_removed, _a_file, _link_elsewhere, *foreign])
     elif path.stat().st_size == 0:
         kind = chance.choice([_removed, _a_folder, _a_pipe, _noise])
     else:
         lines = [_line_gone, _line_twice, _lines_swapped, _line_of_noise, _odd_value, _other_number, _not_utf8]
         files = [_byte, _byte, _byte, _some_bytes, _cut, _cut, _emptied, _removed, _a_folder, _a_pipe, _noise]
-        files += [_link_elsewhere, _dangling, _of_another_job, *([_foreign] if os.getuid() == 0 else [])]
+        files += [_link_elsewhere, _dangling, _of_another_job, *foreign]
         kind = chance.choice(files + (lines * 2 if path.suffix == ".jsonl" else []))
     kind(path, chance)
-    return f"{kind.__name__[1:]} {path.relative_to(jobs.root / folder.name)}"
+    return f"{kind.__name__[1:]} {path.relative_to(folder)}"
 
 
 def check(jobs: Jobs) -> dict[str, str]:
@@ -328,7 +329,7 @@ def damages(place: Path, count: int, seed: int, tell: Callable[[str], None] = la
     for number in range(count):
         jobs.restore()
         with as_nobody():
-            done = damage(jobs, chance)
+            done = damage(jobs.root / chance.choice((jobs.finished, jobs.half)), chance)
             try:
                 states = check(jobs)
             except BaseException:

@@ -2,15 +2,25 @@
 
 import json
 import os
+import random
+import shutil
+import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from cartoon.errors import DamagedError, MissingError
-from cartoon.jobs import ledger
+from cartoon.errors import CartoonError, DamagedError, InputError, MissingError, OptionsError
+from cartoon.image import encode, read
+from cartoon.jobs import index, ledger
+from cartoon.jobs.crew import Threads
 from cartoon.jobs.desk import Ask, Desk
-from tests.damage import damages, place_for_all
+from cartoon.jobs.folder import new_id, open_order
+from cartoon.jobs.job import Attempt, Order
+from cartoon.jobs.runner import run
+from tests.damage import NOBODY, OPTIONS, as_nobody, damage, damages, place_for_all, shade_of
 from tests.fakes import FakeArtist
 from tests.test_desk import PIXELS, SMALL, at_rest, model_of, send
 
@@ -180,3 +190,57 @@ def test_what_a_killed_process_had_not_begun_is_no_job_and_goes(folder: Path) ->
     desk.sweep(3600)
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
     desk.close()
+
+
+def begun(place: Path, overwrite: bool = False) -> list[Attempt]:
+    """What `run IN -o OUT` does."""
+    asked = Order(new_id(), (str(place / "in"),), place / "out", OPTIONS, "m", "0", time.time(), overwrite=overwrite)
+    with closing(open_order(asked)) as job, closing(Threads(FakeArtist())) as crew:
+        return [*job.again(), *run(job, crew)]
+
+
+def outcome_of(place: Path) -> list[Attempt] | CartoonError:
+    try:
+        return begun(place)
+    except CartoonError as error:
+        return error
+
+
+def mended(place: Path, whole: Path) -> None:
+    shutil.rmtree(place / "out")
+    shutil.copytree(whole, place / "out")
+    if os.getuid() == 0:
+        for path in (place / "out", *(place / "out").rglob("*")):
+            os.chown(path, NOBODY, NOBODY)
+
+
+def test_the_command_line_says_one_sentence_of_a_damaged_job_or_goes_on_with_it() -> None:
+    chance, refused, went_on = random.Random(3), 0, 0
+    with place_for_all() as place:
+        with as_nobody():
+            (place / "in").mkdir()
+            for number in range(4):
+                shade = shade_of(f"a-{number}.png")
+                data = encode(np.full((30, 40, 3), shade, np.uint8), None, "png")
+                (place / "in" / f"a-{number}.png").write_bytes(data)
+            begun(place)
+        shutil.copytree(place / "out", place / "whole")
+        for _ in range(60):
+            mended(place, place / "whole")
+            with as_nobody():
+                done = damage(next(path for path in (place / "out" / ".cartoon").iterdir() if path.is_dir()), chance)
+                assert all(seen.state in ("finished", "waiting", "damaged") for seen in index.seen(None, place / "out"))
+                came = outcome_of(place)
+                if isinstance(came, CartoonError):
+                    refused += 1
+                    assert str(came).endswith("."), done
+                    assert isinstance(came, OptionsError | InputError) or "foreign" in done, (done, came)
+                    assert "foreign" in done or len(begun(place, overwrite=True)) == 4, done
+                else:
+                    went_on += 1
+                    assert sorted(attempt.item.name for attempt in came) == [f"a-{n}.png" for n in range(4)], done
+                    assert not [attempt.error for attempt in came if attempt.error], done
+                for number in range(4):
+                    pixels = read(place / "out" / f"a-{number}.png").pixels
+                    assert int(np.median(pixels)) == 255 - shade_of(f"a-{number}.png"), done
+    assert refused > 10 < went_on
