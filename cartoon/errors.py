@@ -6,6 +6,7 @@
     |   +-- UnreadableError     empty, truncated or damaged
     |   +-- UnsupportedError    not a picture, or a kind of picture that is not read
     |   +-- TooLargeError       more pixels or bytes than is safe to decode
+    |   +-- DamagedError        a job's own files are not what was written: what is drawn stays, nothing more is
     +-- StyleError          unknown style, checksum mismatch, weights that do not fit
     +-- ResourceError       out of memory, lost device: worth another try
     |   +-- StorageError        the disk is full or the output folder is gone: the whole job waits until it is mended
@@ -60,6 +61,12 @@ class TooLargeError(InputError):
     """The picture has more pixels or bytes than is safe to decode."""
 
     code = "too_large"
+
+
+class DamagedError(InputError):
+    """A job's files are not what was written; what is drawn can be fetched, nothing further is drawn."""
+
+    code = "damaged"
 
 
 class StyleError(CartoonError):

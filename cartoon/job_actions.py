@@ -113,14 +113,16 @@ class JobActions:
     def _panel(self, id: str, owner: str) -> dict[str, Any]:
         glance, latest = self._desk.glance(id), self._desk.latest(id, panel.PICTURES)
         counts, halted = glance.counts, glance.state in ("paused", "cancelled")
+        goes_on = counts.remaining > 0 and glance.state != "damaged"
+        failed = counts.failed + counts.quarantined > 0 and glance.state != "damaged"
         return {
             "seen": _mark(glance),
             "timer": gr.Timer(active=not at_rest(glance)),
             "progress": panel.progress_bar(sentence(glance), counts.settled / max(1, counts.total)),
             "controls": gr.Row(visible=bool(owner) and glance.order.owner == owner),
-            "pause": gr.Button("Resume" if halted else "Pause", interactive=counts.remaining > 0),
-            "cancel": gr.Button(interactive=counts.remaining > 0 and glance.state != "cancelled"),
-            "retry": gr.Button(interactive=counts.failed + counts.quarantined > 0),
+            "pause": gr.Button("Resume" if halted else "Pause", interactive=goes_on),
+            "cancel": gr.Button(interactive=goes_on and glance.state != "cancelled"),
+            "retry": gr.Button(interactive=failed),
             "download": panel.zip_link(glance),
             "failures": panel.failure_table(id, self._desk.failures(id)),
             "gallery": panel.gallery(id, latest, counts.done + counts.skipped),

@@ -9,6 +9,7 @@ from zipstream import ZipStream
 
 from cartoon.jobs import report
 from cartoon.jobs.desk import Desk
+from cartoon.thumbs import lies_there
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ def packed(desk: Desk, id: str) -> Packed:
     pictures = 0
     for entry, attempt in desk.settled(id):
         # Missing or altered ones would break the length that is announced below; the next start draws them again.
-        if attempt.output is None or not attempt.output.is_file():
+        if attempt.output is None or not lies_there(attempt.output):
             continue
         stream.add_path(attempt.output, str(entry.output), recurse=False)
         pictures += 1

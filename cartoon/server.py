@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import CancelledError
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from types import FrameType
 from typing import Final
 
@@ -23,6 +24,7 @@ from cartoon.home import Home, open_home
 from cartoon.hosts import is_loopback
 from cartoon.image import decoding
 from cartoon.intake import Reception, model_of
+from cartoon.jobs.crew import Spare, Worker, load_cartoonizer
 from cartoon.jobs.desk import Desk
 from cartoon.jobs.draw import Judge
 from cartoon.login import Login
@@ -55,13 +57,18 @@ _log = logging.getLogger(__name__)
 
 
 def create_app(
-    artist: Studio, settings: Settings, warm: Callable[[], None] | None = None, judge: Judge | None = None
+    artist: Studio,
+    settings: Settings,
+    warm: Callable[[], None] | None = None,
+    judge: Judge | None = None,
+    spare: Spare | None = None,
 ) -> FastAPI:
     """REST under /api/v1, /healthz, /readyz and /metrics, the page and its own endpoints at `/`, for any ASGI server.
 
     warm: draws the artist's first picture, in a thread once the app starts; the app says that it is ready when that is
     done, or from the start without it. `app.state.readiness` tells everybody and is told to drain.
     judge: the quality gate of jobs. They live under `settings.data_dir`, and go on with the next app made over it.
+    spare: for the last tries of photos that this process may have died over; without it they are made here.
     """
     home = open_home(settings.data_dir)
     # Written, not read: Gradio takes these two from the environment only, and reads them while its page is built.
@@ -70,7 +77,7 @@ def create_app(
     from cartoon import ui  # here, so that Gradio is imported after the lines above
 
     decoding.allow(settings.max_pixels_under_way)
-    desk = Desk(home.jobs, artist, model_of(artist), settings.max_pixels, judge)
+    desk = Desk(home.jobs, artist, model_of(artist), settings.max_pixels, judge, spare)
     metrics.watch_jobs(desk.states)
     reception, files = Reception(desk, artist, settings, home.incoming), VisitorFiles(home.page)
 
@@ -113,7 +120,8 @@ def serve(settings: Settings) -> None:
         from cartoon.portrait.pipeline import Cartoonizer
 
         artist = Cartoonizer.load(settings.device, settings.precision, settings.styles_dir)
-        app = create_app(artist, settings, artist.warm, judge)
+        spare = Spare(partial(Worker, load_cartoonizer, settings, judge))
+        app = create_app(artist, settings, artist.warm, judge, spare)
         port = listener.getsockname()[1]
         _log.info("open http://%s:%d", settings.host, port, extra={"event": "serving"})
         exposed = exposure(settings, port)

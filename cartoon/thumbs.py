@@ -1,5 +1,6 @@
 """Small copies of a job's pictures, made when somebody looks and kept in the job's folder."""
 
+import os
 from pathlib import Path
 from typing import Final, Literal
 
@@ -7,6 +8,7 @@ from cartoon.errors import CartoonError, MissingError
 from cartoon.image import encode, read, write_atomically
 from cartoon.jobs.desk import Desk
 from cartoon.jobs.job import Attempt
+from cartoon.jobs.lines import SpoiltError, opened_plainly
 from cartoon.portrait.scale import reduced
 
 SIDE: Final = 256
@@ -27,7 +29,7 @@ def thumb(desk: Desk, id: str, number: int) -> Path:
     folder = desk.glance(id).order.out.parent / FOLDER
     mark = version(attempt)
     for made in (folder / f"{number}-{mark}.jpg", folder / f"{number}-{mark}.webp"):
-        if made.is_file():
+        if lies_there(made):
             return made
     try:
         photo = read(source)
@@ -46,7 +48,17 @@ def version(attempt: Attempt) -> str:
     return attempt.sha256[:12]
 
 
+def lies_there(picture: Path | None) -> bool:
+    """Whether a picture is an ordinary file that may be read; a link might lead out of the job."""
+    try:
+        if picture is not None:
+            os.close(opened_plainly(picture))
+    except (OSError, SpoiltError):
+        return False
+    return picture is not None
+
+
 def _drawn(attempt: Attempt) -> Path:
-    if attempt.output is None or not attempt.output.is_file():
+    if attempt.output is None or not lies_there(attempt.output):
         raise MissingError("There is no picture of this photo: the job's report says why.")
     return attempt.output

@@ -50,6 +50,8 @@ def sentence(glance: Glance) -> str:
     if glance.state == "paused":
         why = without_paths(glance.reason).rstrip(".") or "go on whenever you like"
         return f"Paused at {counts.settled}/{counts.total}: {why}"
+    if glance.state == "damaged":
+        return f"{without_paths(glance.reason)} So far: {tally(glance)}."
     return f"{'Done' if glance.state == 'finished' else 'Cancelled'}: {tally(glance)}"
 
 

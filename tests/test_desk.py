@@ -1,20 +1,29 @@
 """The desk keeps jobs through restarts, shares the machine between them, and says where each stands."""
 
+import os
+import signal
+import subprocess
+import sys
 import threading
 import time
+import zipfile
 from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from cartoon.errors import InputError, MissingError, StyleError
+from cartoon.errors import BusyError, InputError, MissingError, StorageError, StyleError
 from cartoon.image import encode, read
+from cartoon.jobs import floor, journal, ledger, rota
 from cartoon.jobs.desk import Ask, Desk, Sent
 from cartoon.settings import Options
 from tests.fakes import CARDS, FakeArtist, TroubledArtist
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, wait_for
 
+ROOT = Path(__file__).parents[1]
 SMALL = Options(size=64)
 PIXELS = 1_000_000
 
@@ -213,4 +222,267 @@ def test_a_job_that_cannot_be_read_hides_no_other(root: Path, tmp_path: Path) ->
     assert at_rest(desk, id) == "finished"
     desk.sweep(-1)
     assert desk.jobs("ann") == []
+    desk.close()
+
+
+def open_files(under: Path) -> list[str]:
+    """Names of files under a folder that this process has open."""
+    found = []
+    for link in Path("/proc/self/fd").iterdir():
+        try:
+            target = os.readlink(link)
+        except FileNotFoundError:  # of the listing itself
+            continue
+        if target.startswith(str(under)):
+            found.append(target)
+    return found
+
+
+def test_a_job_has_one_owner_whatever_is_said_to_it_while_others_are_looked_at(root: Path, tmp_path: Path) -> None:
+    artist = TroubledArtist(lambda name: time.sleep(0.01))
+    desk = Desk(root, artist, model_of, PIXELS)
+    others = [desk.create(send(tmp_path / "in", "x.png"), Ask(SMALL, "ann")) for _ in range(40)]
+    for other in others:
+        assert at_rest(desk, other) == "finished"
+    artist.seen.clear()
+    names = [f"{n}.png" for n in range(30)]
+    id = desk.create(send(tmp_path / "in", *names), Ask(SMALL, "ann"))
+    for _ in range(12):
+        wait_for(lambda: desk.glance(id).busy or desk.glance(id).state == "finished")
+        desk.pause(id)
+        for other in others:
+            desk.rows(other)
+        desk.resume(id)
+        assert open_files(root).count(str(root / id / "journal.jsonl")) <= 1
+        time.sleep(0.02)
+    desk.cancel(id)
+    wait_for(lambda: not desk.glance(id).busy)
+    drawn = list(artist.seen)
+    assert drawn
+    time.sleep(0.3)
+    assert artist.seen == drawn, "cancelled, it draws no more"
+    assert max(Counter(drawn).values()) == 1
+    desk.resume(id)
+    assert at_rest(desk, id) == "finished"
+    assert Counter(artist.seen) == dict.fromkeys(names, 1)
+    desk.close()
+    assert open_files(root) == []
+
+
+def test_looking_waits_for_no_disk(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = Desk(root, FakeArtist(), model_of, PIXELS)
+    id = desk.create(send(tmp_path / "in", "a.png"), Ask(SMALL, "ann"))
+    at_rest(desk, id)
+    stuck, free, fsync = threading.Event(), threading.Event(), os.fsync
+
+    def slow(file: int) -> None:
+        stuck.set()
+        assert free.wait(PATIENCE)
+        fsync(file)
+
+    drawn = desk.create(send(tmp_path / "in", *(f"{n}.png" for n in range(9))), Ask(SMALL, "ann"))
+    monkeypatch.setattr(journal.os, "fsync", slow)
+    with ThreadPoolExecutor(3) as pool:
+        assert stuck.wait(PATIENCE)
+        said = pool.submit(desk.pause, drawn)
+        looks = [pool.submit(desk.jobs, "ann"), pool.submit(desk.states), pool.submit(desk.rows, drawn)]
+        looks += [pool.submit(desk.glance, drawn), pool.submit(desk.latest, drawn, 9), pool.submit(desk.photos_left)]
+        for look in looks:
+            look.result(PATIENCE / 2)
+        assert not said.done()
+        assert desk.glance(drawn).state == "paused", "what was said holds before it is written"
+        free.set()
+        said.result(PATIENCE)
+    desk.close()
+
+
+def test_a_list_of_many_jobs_reads_no_file(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = Desk(root, FakeArtist(), model_of, PIXELS)
+    ids = [desk.create(send(tmp_path / "in", "a.png"), Ask(SMALL, "ann")) for _ in range(25)]
+    for id in ids:
+        at_rest(desk, id)
+    monkeypatch.setattr(ledger, "read", lambda folder: pytest.fail("a listing read a job's files"))
+    for _ in range(3):
+        assert [glance.counts.done for glance in desk.jobs("ann")] == [1] * 25
+        assert desk.states() == {"finished": 25}
+        assert desk.photos_left() == 0
+    monkeypatch.undo()
+    assert [len(desk.rows(id)) for id in ids] == [1] * 25, "what is not in memory is read"
+    desk.close()
+
+
+def test_jobs_that_wait_have_neither_a_thread_nor_an_open_file(root: Path, tmp_path: Path) -> None:
+    door = Doorkeeper()
+    desk = Desk(root, TroubledArtist(door), model_of, PIXELS)
+    ids = [desk.create(send(tmp_path / "in", "a.png", "b.png"), Ask(SMALL, f"{n % 3}")) for n in range(40)]
+    wait_for(lambda: desk.states() == {"running": rota.AT_ONCE, "waiting": 40 - rota.AT_ONCE})
+    wait_for(lambda: len(open_files(root)) == 3 * rota.AT_ONCE)  # each a journal, marks and a lock
+    assert sum(thread.name == "job" for thread in threading.enumerate()) == rota.AT_ONCE
+    assert desk.photos_left() == 80
+    desk.cancel(ids[-1])
+    assert desk.glance(ids[-1]).state == "cancelled"
+    door.free.set()
+    assert {at_rest(desk, id) for id in ids[:-1]} == {"finished"}
+    desk.close()
+
+
+def test_an_owner_with_many_large_jobs_keeps_nobody_waiting(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(floor, "TURN_SECONDS", 0.0)
+    artist = TroubledArtist(lambda name: time.sleep(0.005))
+    desk = Desk(root, artist, model_of, PIXELS)
+    many = [
+        desk.create(send(tmp_path / "in", *(f"{n}-{m}.png" for m in range(20))), Ask(SMALL, "ann")) for n in range(12)
+    ]
+    one = desk.create(send(tmp_path / "in", "bob.png"), Ask(SMALL, "bob"))
+    assert at_rest(desk, one) == "finished"
+    assert sum(desk.glance(id).state == "finished" for id in many) < 12, "it did not wait for all of them"
+    assert {at_rest(desk, id) for id in many} == {"finished"}
+    assert max(Counter(artist.seen).values()) == 1, "whoever gave way draws nothing twice"
+    desk.close()
+
+
+class TestRota:
+    def test_the_owner_with_the_fewest_places_goes_next_then_priority_then_the_order(self) -> None:
+        ann, bob, urgent = rota.Claim("1", "ann"), rota.Claim("2", "bob"), rota.Claim("3", "bob", 5)
+        assert rota.next_of([ann, bob, urgent], []) is urgent
+        assert rota.next_of([ann, bob], []) is ann
+        assert rota.next_of([ann, bob, urgent], [rota.Claim("4", "bob")]) is ann
+
+    def test_nobodys_jobs_stand_for_themselves(self) -> None:
+        assert rota.next_of([rota.Claim("1", ""), rota.Claim("2", "ann")], [rota.Claim("3", "")]).id == "1"
+
+    def test_a_place_is_left_for_each_who_has_fewer_and_no_more(self) -> None:
+        anns = [rota.Claim(f"{n}", "ann") for n in range(8)]
+        bob = rota.Claim("b", "bob")
+        assert rota.gives_way(anns[0], [bob], anns, giving=0)
+        assert not rota.gives_way(anns[0], [bob], anns, giving=1)
+        assert not rota.gives_way(anns[0], [rota.Claim("9", "ann")], anns, giving=0)
+        assert not rota.gives_way(bob, [rota.Claim("9", "ann")], [bob, *anns], giving=0)
+
+
+def test_a_second_desk_over_the_same_folder_is_refused(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cartoon.jobs.hold.HOLD_SECONDS", 0.1)
+    desk = Desk(root, FakeArtist(), model_of, PIXELS)
+    id = desk.create(send(tmp_path / "in", "a.png"), Ask(SMALL))
+    with pytest.raises(BusyError, match=f"{tmp_path}.*CARTOON_DATA_DIR"):
+        Desk(root, FakeArtist(), model_of, PIXELS)
+    assert at_rest(desk, id) == "finished"
+    desk.close()
+    Desk(root, FakeArtist(), model_of, PIXELS).close()
+
+
+def test_the_lock_of_a_killed_server_holds_nobody_up(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from tests.fakes import FakeArtist\n"
+        "from cartoon.jobs.desk import Desk\n"
+        "desk = Desk(Path(sys.argv[1]), FakeArtist(), str, 10**6); print('open', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(root)], cwd=ROOT, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"open\n"
+        with monkeypatch.context() as patch:
+            patch.setattr("cartoon.jobs.hold.HOLD_SECONDS", 0.1)
+            with pytest.raises(BusyError):
+                Desk(root, FakeArtist(), model_of, PIXELS)
+        process.send_signal(signal.SIGKILL)
+    Desk(root, FakeArtist(), model_of, PIXELS).close()
+
+
+@pytest.fixture
+def read_only(tmp_path: Path) -> Iterator[tuple[Path, list[str]]]:
+    """A disk, and the command that makes it one that cannot be written; takes root on Linux."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(place)], capture_output=True, check=False).returncode:
+        pytest.skip("mounting a file system takes root")
+    yield place, ["mount", "-o", "remount,ro", str(place)]
+    subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+def test_what_cannot_be_removed_is_said_and_stays(read_only: tuple[Path, list[str]], tmp_path: Path) -> None:
+    place, lock_it = read_only
+    desk = Desk(place / "jobs", FakeArtist(), model_of, PIXELS)
+    id = desk.create(send(tmp_path / "in", "a.png"), Ask(SMALL, "ann"))
+    at_rest(desk, id)
+    halted = desk.create(send(tmp_path / "in", "a.png"), Ask(SMALL, "ann"))
+    at_rest(desk, halted)
+    subprocess.run(lock_it, check=True)
+    with pytest.raises(StorageError, match="Read-only file system"):
+        desk.remove(id)
+    assert {glance.id for glance in desk.jobs("ann")} == {id, halted}
+    with pytest.raises(StorageError):
+        desk.retry(id)
+    with pytest.raises(StorageError):
+        desk.create(send(tmp_path / "in", "b.png"), Ask(SMALL))
+    subprocess.run([*lock_it[:-2], "remount,rw", lock_it[-1]], check=True)
+    desk.remove(id)
+    assert not list((place / "jobs").glob(f"*{id}*"))
+    desk.close()
+
+
+def test_a_job_that_was_half_removed_does_not_come_back(root: Path, tmp_path: Path) -> None:
+    desk = Desk(root, FakeArtist(), model_of, PIXELS)
+    id = desk.create(send(tmp_path / "in", "a.png"), Ask(SMALL, "ann"))
+    at_rest(desk, id)
+    desk.close()
+    (root / id).rename(root / f".gone-{id}")  # as a process leaves it that is killed while it removes
+    desk = Desk(root, FakeArtist(), model_of, PIXELS)
+    assert desk.jobs("ann") == []
+    desk.sweep(3600)
+    assert list(root.iterdir()) == []
+    desk.close()
+
+
+def hostile_zip(path: Path) -> Path:
+    """Pictures under names that no file system, or not every one, takes."""
+    picture = encode(np.full((30, 40, 3), 90, np.uint8), None, "png")
+    names = ["plain.png", "f" * 300 + "/a.png", "g" * 300 + "/a.png", "n" * 300 + ".png", "ü" * 200 + ".png"]
+    names += [
+        "deep/" * 900 + "a.png",
+        "d" * 60_000 + ".png",
+        "aux.png",
+        "con/nul.jpg.png",
+        "dots.../a.png",
+        "space /a.png",
+    ]
+    names += [
+        "line\nbreak\x07.png",
+        "Plain.PNG",
+        "plain.png/x.png",
+        "report.csv/x.png",
+        "a\\b\\c.png",
+        " .png",
+        "😀.png",
+    ]
+    with zipfile.ZipFile(path, "w") as bundle:
+        for name in names:
+            bundle.writestr(zipfile.ZipInfo(name), picture)
+    return path
+
+
+def test_one_hostile_name_in_a_zip_keeps_nothing_from_being_drawn(root: Path, tmp_path: Path) -> None:
+    desk = Desk(root, FakeArtist(), model_of, PIXELS)
+    path = hostile_zip(tmp_path / "0")
+    id = desk.create([Sent(path, "holiday.zip"), *send(tmp_path / "in", "plain.png", "z.png")], Ask(SMALL))
+    assert at_rest(desk, id) == "finished"
+    assert (desk.glance(id).counts.failed, desk.glance(id).counts.done) == (0, 20)
+    outputs = [attempt.output for _, attempt in desk.settled(id) if attempt.output]
+    assert len({str(path).casefold() for path in outputs}) == 20
+    assert all(len(os.fsencode(part)) <= 255 for path in outputs for part in path.parts)
+    assert all(str(path).isprintable() for path in outputs)
+    desk.close()
+
+
+@pytest.mark.parametrize("data", [b"no zip", b"PK\x03\x04 broken"])
+def test_a_refused_zip_goes_by_the_name_its_owner_knows(root: Path, tmp_path: Path, data: bytes) -> None:
+    desk = Desk(root, FakeArtist(), model_of, PIXELS)
+    (tmp_path / "0").write_bytes(data)
+    id = desk.create([Sent(tmp_path / "0", "holiday.zip"), *send(tmp_path / "in", "a.png")], Ask(SMALL))
+    assert at_rest(desk, id) == "finished"
+    assert [row["photo"] for row in desk.rows(id)] == ["holiday.zip", "a.png"]
+    assert str(desk.rows(id)[0]["message"]).startswith("holiday.zip is not a whole zip file")
     desk.close()

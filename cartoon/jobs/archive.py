@@ -14,6 +14,7 @@ from typing import Final, Literal
 from cartoon.errors import CartoonError, OptionsError, StorageError, TooLargeError, UnreadableError, UnsupportedError
 from cartoon.image import FULL, SUFFIXES
 from cartoon.jobs.job import Item
+from cartoon.jobs.names import fitting
 
 MAX_MEMBERS: Final = 100_000
 MAX_MEMBER_BYTES: Final = 1 << 30
@@ -44,32 +45,37 @@ def kind_of(relative: PurePosixPath) -> Literal["picture", "hidden", "other"]:
     return "picture" if relative.suffix.lower() in SUFFIXES else "other"
 
 
-def unpack(path: Path, into: Path) -> Unpacked:
+def unpack(path: Path, into: Path, name: str | None = None) -> Unpacked:
     """Unpack the pictures of a zip into `into`, which it makes; what cannot be used becomes a refused Item.
 
-    Members are stored under numbers, never under their own names, so a hostile name leads nowhere; the name lives
-    on in Item.relative. Raises StorageError when the disk is full, OSError when `into` cannot be written.
+    name: what its owner calls it, where that is not its file's name. Members are stored under numbers, never under
+    their own names, so a hostile name leads nowhere; the name lives on in Item.relative, cut to what file systems take.
+    Raises StorageError when the disk is full, OSError when `into` cannot be written.
     """
+    name = name or path.name
     try:
         stream = path.open("rb")
     except OSError as problem:
-        return _refuse(path, UnreadableError(f"{path.name}: {problem.strerror}; check the file and its permissions."))
+        error = UnreadableError(f"{name}: {problem.strerror}; check the file and its permissions.")
+        return _refuse(path, name, error)
     with stream:
         try:
             bundle = zipfile.ZipFile(stream)
         except (*_DAMAGE, OSError):  # OSError: offsets that point outside the file
-            return _refuse(path, UnreadableError(f"{path.name} is not a whole zip file: copy or download it again."))
+            error = UnreadableError(f"{name} is not a whole zip file: copy or download it again.")
+            return _refuse(path, name, error)
         except NotImplementedError:
-            return _refuse(path, UnsupportedError(f"{path.name} is a kind of zip that is not read: unpack it first."))
+            refused = UnsupportedError(f"{name} is a kind of zip that is not read: unpack it first.")
+            return _refuse(path, name, refused)
         with bundle:
             files = sorted((m for m in bundle.infolist() if not m.is_dir()), key=lambda member: member.filename)
             kinds = [kind_of(_relative(member)) for member in files]
             pictures = [member for member, kind in zip(files, kinds, strict=True) if kind == "picture"]
-            refusal = _too_large(path, pictures)
+            refusal = _too_large(path, name, pictures)
             if refusal:
-                return _refuse(path, refusal)
+                return _refuse(path, name, refusal)
             into.mkdir()
-            items = tuple(_unpack_one(bundle, m, path.name, into / f"{i:06d}") for i, m in enumerate(pictures))
+            items = tuple(_unpack_one(bundle, m, name, into / f"{i:06d}") for i, m in enumerate(pictures))
             return Unpacked(items, ignored=kinds.count("other"))
 
 
@@ -141,18 +147,16 @@ def _copy(bundle: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path) -> Non
             plain.write(chunk)
 
 
-def _too_large(path: Path, pictures: list[zipfile.ZipInfo]) -> TooLargeError | None:
+def _too_large(path: Path, name: str, pictures: list[zipfile.ZipInfo]) -> TooLargeError | None:
     if len(pictures) > MAX_MEMBERS:
-        return TooLargeError(
-            f"{path.name} holds {len(pictures)} pictures: split it into zips of {MAX_MEMBERS} at most."
-        )
+        return TooLargeError(f"{name} holds {len(pictures)} pictures: split it into zips of {MAX_MEMBERS} at most.")
     largest = max(pictures, key=lambda member: member.file_size, default=None)
     if largest and largest.file_size > MAX_MEMBER_BYTES:
-        return TooLargeError(f"{path.name}: {_relative(largest)} is larger than 1 GiB unpacked: leave it out.")
+        return TooLargeError(f"{name}: {_relative(largest)} is larger than 1 GiB unpacked: leave it out.")
     total = sum(member.file_size for member in pictures)
     if total > RATIO_SLACK_BYTES + MAX_RATIO * path.stat().st_size:
         return TooLargeError(
-            f"{path.name} would unpack to {total >> 20} MiB, over {MAX_RATIO} times its size, which no zip of photos "
+            f"{name} would unpack to {total >> 20} MiB, over {MAX_RATIO} times its size, which no zip of photos "
             "does: unpack it yourself and give the folder."
         )
     return None
@@ -168,11 +172,11 @@ def _names_in(path: Path) -> frozenset[str] | None:
 
 def _relative(member: zipfile.ZipInfo) -> PurePosixPath:
     # Some Windows tools write backslashes although the format says slashes.
-    return PurePosixPath(member.filename.replace("\\", "/"))
+    return fitting(PurePosixPath(member.filename.replace("\\", "/")))
 
 
-def _refuse(path: Path, error: CartoonError) -> Unpacked:
-    return Unpacked((Item(path, PurePosixPath(path.name), refused=error),))
+def _refuse(path: Path, name: str, error: CartoonError) -> Unpacked:
+    return Unpacked((Item(path, PurePosixPath(name), refused=error),))
 
 
 def _encodable(name: str) -> str:

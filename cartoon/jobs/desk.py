@@ -1,43 +1,55 @@
 """The desk of a server: takes jobs, lets them share the machine, and outlives pages, refreshes and restarts.
 
 A job lives in `<root>/<id>/`: manifest and journal, `inputs/`, `results/`. Whatever of it is not finished, paused or
-cancelled goes on when a desk is opened over the same root.
+cancelled goes on when a desk is opened over the same root. The lock of `_changed` guards what is in memory; nobody
+holds it while a disk is read or written.
 """
 
 import logging
+import os
 import re
 import shutil
 import threading
 import time
-from collections import deque
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
-from operator import itemgetter
 from pathlib import Path, PurePosixPath
 from typing import Final, Literal
 
 from cartoon import __version__
-from cartoon.errors import CartoonError, DrainingError, InputError, MissingError, ResourceError, StorageError
-from cartoon.jobs import manifest, report
+from cartoon.errors import (
+    DamagedError,
+    DrainingError,
+    InputError,
+    MissingError,
+    ResourceError,
+    StorageError,
+)
+from cartoon.image import FULL
+from cartoon.jobs import ledger, report
 from cartoon.jobs.archive import unpack
+from cartoon.jobs.crew import Spare
 from cartoon.jobs.draw import Artist, Judge
-from cartoon.jobs.folder import INPUTS, OpenJob, begin, new_id, resume
+from cartoon.jobs.floor import Floor
+from cartoon.jobs.folder import INPUTS, begin, new_id
+from cartoon.jobs.hold import Hold
 from cartoon.jobs.job import Attempt, Counts, Entry, Gate, Item, Order, State
-from cartoon.jobs.journal import JOURNAL, Journal, Replay, replay
+from cartoon.jobs.journal import JOURNAL
 from cartoon.jobs.lanes import Lanes
-from cartoon.jobs.runner import run
+from cartoon.jobs.ledger import RESULTS, Ledger
+from cartoon.jobs.served import Book, ServedJob
 from cartoon.settings import Options
 
 log = logging.getLogger(__name__)
 
-RESULTS: Final = "results"
-RECENT: Final = 60
-"""Outcomes that the rate is measured over."""
-CLOSED_KEPT: Final = 16
-"""Jobs at rest whose state stays in memory."""
+BOOKS_KEPT: Final = 16
+"""Jobs not under way whose items stay in memory; where each job stands does anyway."""
 ID: Final = re.compile(r"[0-9a-f]{32}")
+GONE: Final = ".gone-"
+"""Begins the name of a job's folder while it is being removed: half removed, it is no job any more."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +73,8 @@ class Ask:
 
 @dataclass(frozen=True)
 class Glance:
-    """Where a job stands. rate: pictures a second lately. seconds_left: an estimate. reason: why it was paused.
+    """Where a job stands. rate: pictures a second lately. seconds_left: an estimate. reason: why it was paused, or
+    what of its files is damaged.
 
     turn: grows with every change. busy: something of it is still under way, also when it was paused meanwhile.
     """
@@ -77,24 +90,8 @@ class Glance:
     busy: bool = False
 
 
-@dataclass(eq=False)
-class _Job:
-    """A job that the desk knows."""
-
-    folder: Path
-    order: Order
-    entries: list[Entry]
-    state: Replay
-    open: OpenJob | None = None
-    thread: threading.Thread | None = None
-    stop: threading.Event = field(default_factory=threading.Event)
-    finished_at: "deque[float]" = field(default_factory=lambda: deque(maxlen=RECENT))
-    turn: int = 0
-    touched: float = field(default_factory=time.monotonic)
-
-
 class Desk:
-    """Jobs over one artist; safe to call from any thread."""
+    """Jobs over one artist; safe to call from any thread, and never the second over one root."""
 
     def __init__(
         self,
@@ -103,15 +100,28 @@ class Desk:
         model_of: Callable[[str], str],
         max_pixels: int,
         judge: Judge | None = None,
+        spare: Spare | None = None,
     ) -> None:
-        """model_of: the sha256 of a style's weights, by the style's id; raises StyleError. judge: the quality gate."""
-        self._root, self._model_of, self._max_pixels = root, model_of, max_pixels
-        root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._lanes = Lanes(artist, judge)
-        self._known: dict[str, _Job] = {}
+        """model_of: the sha256 of a style's weights, by the style's id; raises StyleError. judge: the quality gate.
+
+        spare: for the last tries of photos that this process may have died over.
+        Raises BusyError while another process has the root, StorageError where it cannot be used.
+        """
+        self._root, self._model_of = root, model_of
+        self._hold = _held(root)
         self._changed = threading.Condition(threading.RLock())
+        self._jobs: dict[str, ServedJob] = {}
         self._closing = False
-        self._go_on()
+        for folder in _folders(root):
+            told = ledger.read(folder)
+            if told.damage:
+                log.warning("a job is damaged", extra={"job": folder.name})
+            self._jobs[folder.name] = ServedJob(told)
+            self._forget_some()
+        self._floor = Floor(Lanes(artist, judge, spare), max_pixels, self._changed)
+        with self._changed:
+            for job in sorted(self._jobs.values(), key=lambda job: job.order.made):
+                self._floor.enqueue(job)
 
     def create(self, sent: Sequence[Sent], ask: Ask) -> str:
         """Begin a job and return its id; zips are unpacked.
@@ -123,8 +133,6 @@ class Desk:
         model = self._model_of(ask.options.style)
         id = new_id()
         folder = self._root / id
-        (folder / INPUTS).mkdir(parents=True, mode=0o700)
-        (folder / RESULTS).mkdir()
         order = Order(
             id,
             (),
@@ -139,29 +147,30 @@ class Desk:
             title=ask.title,
         )
         try:
+            (folder / INPUTS).mkdir(parents=True, mode=0o700)
+            (folder / RESULTS).mkdir()
             items = _taken_in(sent, folder / INPUTS)
             if not items:
                 raise InputError("There is no photo in what was sent: send pictures, or a zip of them.")
             opened = begin(folder, order, items)
-        except BaseException:
+        except BaseException as problem:
             shutil.rmtree(folder, ignore_errors=True)
+            if isinstance(problem, OSError) and problem.errno not in FULL:
+                raise StorageError(
+                    f"The server's disk cannot be written ({problem.strerror}): try again later."
+                ) from problem
             raise
         opened.close()
         with self._changed:
-            self._known[id] = job = _Job(folder, order, opened.entries, opened.state)
-            self._start(job)
+            self._jobs[id] = job = ServedJob(Ledger(folder, order, opened.entries, opened.state), checked=True)
+            self._floor.enqueue(job)
+        self._forget_some()
         return id
 
     def glance(self, id: str) -> Glance:
         """Where a job stands; raises MissingError."""
         with self._changed:
-            job = self._job(id)
-            counts = job.state.counts(len(job.entries))
-            rate, left = _rate(job), None
-            if rate and job.thread:
-                left = counts.remaining / rate
-            state, busy = self._state(job, counts), job.thread is not None
-            return Glance(id, job.order, state, counts, rate, left, job.state.reason, job.turn, busy)
+            return _glance(self._job(id))
 
     def wait(self, id: str, turn: int, seconds: float) -> Glance:
         """The job once it has changed since `turn`, or after some seconds."""
@@ -171,95 +180,107 @@ class Desk:
 
     def jobs(self, owner: str) -> list[Glance]:
         """The jobs of an owner, the latest first; nobody ("") owns none."""
-        if not owner:
-            return []
-        mine = [id for id in self._ids() if self._owned(id, owner)]
-        return sorted((self.glance(id) for id in mine), key=lambda one: -one.order.made)
+        with self._changed:
+            mine = [job for job in self._jobs.values() if owner and job.order.owner == owner and not job.removed]
+            return sorted(map(_glance, mine), key=lambda one: -one.order.made)
 
     def settled(self, id: str) -> list[tuple[Entry, Attempt]]:
         """What has come to an outcome, in the order of the items."""
-        with self._changed:
-            job = self._job(id)
-            return [(job.entries[number], attempt) for number, attempt in sorted(_now(job), key=itemgetter(0))]
+        return sorted(self._book(id).settled(), key=lambda one: one[0].number)
 
     def latest(self, id: str, most: int) -> list[tuple[Entry, Attempt]]:
         """The pictures that came last, the last one first."""
-        with self._changed:
-            job = self._job(id)
-            pictures = ((job.entries[number], one) for number, one in reversed(_now(job)) if one.output)
-            return list(islice(pictures, most))
+        return list(islice((one for one in reversed(self._book(id).settled()) if one[1].output), most))
 
     def failures(self, id: str) -> list[tuple[Entry, Attempt]]:
         """What could not be drawn, in the order of the items."""
-        with self._changed:
-            job = self._job(id)
-            counts = job.state.counts(len(job.entries))
-            if not counts.failed + counts.quarantined:
-                return []
-            return [(entry, attempt) for entry, attempt in self.settled(id) if attempt.error]
+        counts = self._job(id).counts
+        if not counts.failed + counts.quarantined:
+            return []
+        return [(entry, attempt) for entry, attempt in self.settled(id) if attempt.error]
 
     def outcome(self, id: str, number: int) -> tuple[Entry, Attempt]:
         """What one item has come to; raises MissingError as long as that is nothing."""
-        with self._changed:
-            job = self._job(id)
-            attempt = job.state.settled.get(number)
-            if attempt is None:
-                raise MissingError("There is nothing of this photo yet: ask again when it is drawn.")
-            return job.entries[number], attempt
+        book = self._book(id)
+        attempt = book.state.settled.get(number)
+        if attempt is None:
+            raise MissingError("There is nothing of this photo yet: ask again when it is drawn.")
+        return book.entries[number], attempt
 
     def rows(self, id: str, offset: int = 0, limit: int | None = None) -> list[dict[str, object]]:
         """The report, one row per item; of a large job a part."""
-        with self._changed:
-            job = self._job(id)
-            part = job.entries[offset:] if limit is None else job.entries[offset : offset + limit]
-            return report.rows(part, job.state.settled)
+        book = self._book(id)
+        part = book.entries[offset:] if limit is None else book.entries[offset : offset + limit]
+        return report.rows(part, book.state.settled)
 
     def pause(self, id: str) -> None:
         """Start nothing further until resumed."""
-        self._say(id, "pause")
+        self._halt(id, "pause")
 
     def cancel(self, id: str) -> None:
         """Start nothing further; what is done stays."""
-        self._say(id, "cancel")
+        self._halt(id, "cancel")
 
     def resume(self, id: str) -> None:
-        """Go on after a pause or a cancel."""
-        self._restart(id, "resume")
+        """Go on after a pause or a cancel; raises StorageError, DamagedError."""
+        job = self._job(id)
+        with job.speaking:
+            job.check()
+            job.say("resume")
+            self._go_on(job)
 
     def retry(self, id: str) -> None:
-        """Try the failed and quarantined photos again."""
-        self._restart(id, "retry")
+        """Try the failed and quarantined photos again; raises StorageError, DamagedError."""
+        job = self._job(id)
+        with job.speaking:
+            job.check()
+            job.retry()
+            self._go_on(job)
 
     def remove(self, id: str) -> None:
-        """Stop a job and remove everything of it."""
-        self._halt(self._job(id))
+        """Stop a job and remove everything of it; raises StorageError where something of it stays."""
         with self._changed:
-            self._known.pop(id, None)
-        shutil.rmtree(self._root / id, ignore_errors=True)
+            job = self._job(id)
+            job.removed = True
+            self._floor.leave(job)
+            self._changed.wait_for(lambda: not job.running)
+        gone = self._root / f"{GONE}{id}"
+        try:
+            with suppress(FileNotFoundError):  # somebody else has removed it
+                job.folder.rename(gone)
+        except OSError as problem:
+            with self._changed:
+                job.removed = False
+                self._floor.enqueue(job)
+            raise StorageError(
+                f"This job cannot be removed ({problem.strerror}): the server's disk must be writable for that."
+            ) from problem
+        with self._changed:
+            self._jobs.pop(id, None)
+            self._changed.notify_all()
+        _remove_all(gone)
 
     def sweep(self, keep_seconds: float) -> None:
-        """Remove jobs that came to an end so long ago."""
-        for id in self._ids():
-            journal = self._root / id / JOURNAL
-            last = (journal if journal.exists() else self._root / id).stat().st_mtime
-            with suppress(CartoonError):  # of another version: left alone
-                if time.time() - last > keep_seconds and self.glance(id).state in ("finished", "cancelled"):
+        """Remove jobs that came to an end so long ago, and what earlier removals have left."""
+        with self._changed:
+            known = list(self._jobs.items())
+        for id, job in known:
+            if job.state in ("finished", "cancelled", "damaged") and time.time() - _changed_at(job) > keep_seconds:
+                with suppress(MissingError, StorageError):  # somebody was faster; or the next sweep tries again
                     self.remove(id)
+        for gone in self._root.glob(f"{GONE}*"):
+            with suppress(StorageError):
+                _remove_all(gone)
 
     def states(self) -> dict[str, int]:
         """How many known jobs are in each state."""
         with self._changed:
-            counted: dict[str, int] = {}
-            for job in self._known.values():
-                state = self._state(job, job.state.counts(len(job.entries)))
-                counted[state] = counted.get(state, 0) + 1
-            return counted
+            return dict(Counter(job.state for job in self._jobs.values()))
 
     def photos_left(self) -> int:
-        """How many photos of running jobs have no outcome yet."""
+        """How many photos of jobs that are drawn, or wait for their turn, have no outcome yet."""
         with self._changed:
-            running = [job for job in self._known.values() if job.thread]
-            return sum(job.state.counts(len(job.entries)).remaining for job in running)
+            return sum(job.counts.remaining for job in self._jobs.values() if job.wants_to_run)
 
     @property
     def closing(self) -> bool:
@@ -275,162 +296,109 @@ class Desk:
         """Let every job end what is under way; they go on when a desk is opened over the same root."""
         with self._changed:
             self._closing = True
-            running = [job for job in self._known.values() if job.thread]
-            for job in running:
-                job.stop.set()
             self._changed.notify_all()
-        for job in running:
-            if job.thread:
-                job.thread.join()
-        self._lanes.close()
+        self._floor.close()
+        self._hold.release()
 
-    def _go_on(self) -> None:
-        for id in self._ids():
-            try:
-                with self._changed:
-                    job = self._job(id)
-                    if self._state(job, job.state.counts(len(job.entries))) == "waiting":
-                        self._start(job)
-            except CartoonError:
-                log.warning("a job cannot be read and is left alone", extra={"job": id})
-
-    def _ids(self) -> list[str]:
-        names = [folder.name for folder in self._root.iterdir() if ID.fullmatch(folder.name)]
-        return [name for name in names if (self._root / name / manifest.MANIFEST).is_file()]
-
-    def _owned(self, id: str, owner: str) -> bool:
-        try:
-            return self._order(id).owner == owner
-        except CartoonError:  # of another version: one such job must not hide the others
-            return False
-
-    def _order(self, id: str) -> Order:
-        known = self._known.get(id)
-        return known.order if known else manifest.read_order(self._root / id)
-
-    def _job(self, id: str) -> _Job:
-        """A job by its id, read from disk where it is not in memory."""
+    def _job(self, id: str) -> ServedJob:
         with self._changed:
-            job = self._known.get(id)
-            if job is None:
-                folder = self._root / id
-                if not ID.fullmatch(id) or not (folder / manifest.MANIFEST).is_file():
-                    raise MissingError("There is no such job here: it may have been removed; check the address.")
-                order, entries = manifest.read_order(folder), manifest.read_entries(folder)
-                job = self._known[id] = _Job(folder, order, entries, replay(folder, entries, order))
-                self._forget_some()
-            job.touched = time.monotonic()
-            return job
+            job = self._jobs.get(id)
+        if job is None or job.removed:
+            raise MissingError("There is no such job here: it may have been removed; check the address.")
+        return job
+
+    def _book(self, id: str) -> Book:
+        job = self._job(id)
+        if job.has_book:
+            return job.book()
+        book = job.book()
+        self._forget_some()
+        return book
 
     def _forget_some(self) -> None:
-        at_rest = sorted((job for job in self._known.values() if not job.thread), key=lambda job: job.touched)
-        for job in at_rest[: max(0, len(at_rest) - CLOSED_KEPT)]:
-            del self._known[job.order.id]
-
-    def _state(self, job: _Job, counts: Counts) -> State:
-        if not counts.remaining:
-            return "finished"
-        if job.state.control == "pause":
-            return "paused"
-        if job.state.control == "cancel":
-            return "cancelled"
-        return "running" if job.thread else "waiting"
-
-    def _start(self, job: _Job) -> None:
-        if job.thread or self._closing:
-            return
-        job.stop.clear()
-        job.thread = threading.Thread(target=self._work, args=(job,), name="job", daemon=True)
-        job.thread.start()
-        self._tell(job)
-
-    def _work(self, job: _Job) -> None:
-        lane = self._lanes.lane(job.order.priority)
-        try:
-            opened = resume(job.folder)
-            try:
-                with self._changed:
-                    job.open, job.entries, job.state = opened, opened.entries, opened.state
-                for _ in run(opened, lane, job.stop.is_set, self._max_pixels):
-                    with self._changed:
-                        job.finished_at.append(time.monotonic())
-                        self._tell(job)
-            finally:
-                with self._changed:
-                    job.open = None
-                opened.close()
-        except CartoonError as error:
-            with self._changed:
-                job.state.control, job.state.reason = "pause", str(error)
-            log.warning("job paused: %s", error.code, extra={"job": job.order.id})
-        except Exception:
-            with self._changed:
-                job.state.control, job.state.reason = "pause", "Something went wrong on our side: resume to try again."
-            log.exception("job stopped", extra={"job": job.order.id})
-        finally:
-            lane.close()
-            with self._changed:
-                job.thread = None
-                if self._state(job, job.state.counts(len(job.entries))) == "waiting" and not job.stop.is_set():
-                    self._start(job)  # failures were to be tried again meanwhile
-                self._tell(job)
-
-    def _say(self, id: str, control: Literal["pause", "cancel"]) -> None:
+        """Of jobs that are not under way, the items of those that were looked at longest ago."""
         with self._changed:
-            job = self._job(id)
-            if not job.state.counts(len(job.entries)).remaining:
-                return
-            with suppress(StorageError):  # on a full disk it still stops, as long as this process lives
-                self._write(job, control)
-            job.state.control, job.state.reason = control, ""
-            job.stop.set()
-            self._tell(job)
+            at_rest = [job for job in self._jobs.values() if job.has_book and not job.running]
+        for job in sorted(at_rest, key=lambda job: -job.touched)[BOOKS_KEPT:]:
+            job.forget()
 
-    def _restart(self, id: str, control: Literal["resume", "retry"]) -> None:
+    def _halt(self, id: str, control: Literal["pause", "cancel"]) -> None:
         job = self._job(id)
-        if job.stop.is_set():
-            self._halt(job)
-        with self._changed:
-            self._write(job, control)
-            job.state.control, job.state.reason = None, ""
-            if control == "retry":
-                job.state.forget_failures()
-            if job.state.counts(len(job.entries)).remaining:
-                self._start(job)
-            self._tell(job)
-
-    def _halt(self, job: _Job) -> None:
-        job.stop.set()
-        thread = job.thread
-        if thread:
-            thread.join()
-
-    def _write(self, job: _Job, control: Literal["pause", "resume", "cancel", "retry"]) -> None:
-        """Into the journal, which a running job has open."""
-        if job.open:
-            job.open.journal.say(control)
+        if not self._halted(job, control):
             return
-        journal = Journal(job.folder)
-        try:
-            journal.say(control)
-        finally:
-            journal.close()
+        # What is written waits for whoever has the files; that nothing further begins does not.
+        with job.speaking, suppress(StorageError, DamagedError):  # on a full disk it stops while this process lives
+            self._halted(job, control)
+            job.say(control)
 
-    def _tell(self, job: _Job) -> None:
-        job.turn += 1
-        self._changed.notify_all()
+    def _halted(self, job: ServedJob, control: Literal["pause", "cancel"]) -> bool:
+        with self._changed:
+            if job.damage or not job.counts.remaining:
+                return False
+            job.control, job.reason = control, ""
+            self._floor.leave(job)
+            job.turn += 1
+            self._changed.notify_all()
+            return True
+
+    def _go_on(self, job: ServedJob) -> None:
+        with self._changed:
+            job.control, job.reason = None, ""
+            self._floor.enqueue(job)
+            job.turn += 1
+            self._changed.notify_all()
 
 
-def _now(job: _Job) -> list[tuple[int, Attempt]]:
-    """A copy in one go: the job's own thread records meanwhile."""
-    return list(job.state.settled.items())
+def _glance(job: ServedJob) -> Glance:
+    counts, rate, left = job.counts, job.rate, None
+    if rate and job.running:
+        left = counts.remaining / rate
+    reason = job.damage or job.reason
+    return Glance(job.order.id, job.order, job.state_at(counts), counts, rate, left, reason, job.turn, busy=job.running)
 
 
-def _rate(job: _Job) -> float | None:
-    times = job.finished_at
-    if len(times) < 2 or times[-1] <= times[0]:
-        return None
-    return (len(times) - 1) / (times[-1] - times[0])
+def _held(root: Path) -> Hold:
+    try:
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        refusal = f"Another server has its jobs in {root.parent}: stop it, or set CARTOON_DATA_DIR to another folder."
+        return Hold(root, refusal)
+    except OSError as problem:
+        raise StorageError(
+            f"{root} cannot be used ({problem.strerror}): make it writable, or set CARTOON_DATA_DIR to another folder."
+        ) from problem
+
+
+def _folders(root: Path) -> list[Path]:
+    """Where jobs lie; what a process left that was killed before its job had begun is put aside for the sweep."""
+    found = []
+    for folder in sorted(root.iterdir()):
+        if not ID.fullmatch(folder.name):
+            continue
+        if ledger.is_leftover(folder):
+            with suppress(OSError):
+                folder.rename(root / f"{GONE}{folder.name}")
+        else:
+            found.append(folder)
+    return found
+
+
+def _changed_at(job: ServedJob) -> float:
+    """When something of a job was written last, seconds since 1970."""
+    for path in (job.folder / JOURNAL, job.folder):
+        with suppress(OSError):
+            return path.lstat().st_mtime
+    return job.order.made
+
+
+def _remove_all(gone: Path) -> None:
+    """Remove a folder as far as that can be done; raises StorageError where something stays."""
+    if gone.is_dir() and not gone.is_symlink():
+        shutil.rmtree(gone, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            gone.unlink()
+    if os.path.lexists(gone):
+        raise StorageError("Not all files of this job could be removed: the server tries again within the hour.")
 
 
 def _taken_in(sent: Sequence[Sent], inputs: Path) -> list[Item]:
@@ -438,7 +406,7 @@ def _taken_in(sent: Sequence[Sent], inputs: Path) -> list[Item]:
     items: list[Item] = []
     for number, one in enumerate(sent):
         if one.name.lower().endswith(".zip"):
-            items += unpack(one.path, inputs / f"zip-{number}").items
+            items += unpack(one.path, inputs / f"zip-{number}", one.name).items
             continue
         place = inputs / f"{number:06d}"
         shutil.move(one.path, place)

@@ -1,22 +1,26 @@
 """A job's folder: begun once from what was asked, found again by the same command, opened by one process at a time."""
 
+import logging
 import os
 import secrets
 import shutil
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Final
 
 from filelock import FileLock, Timeout
 
-from cartoon.errors import BusyError, CartoonError, InputError, OptionsError, StorageError
+from cartoon.errors import BusyError, CartoonError, DamagedError, InputError, OptionsError, StorageError
 from cartoon.image import FULL, write_atomically
-from cartoon.jobs import manifest, remote
+from cartoon.jobs import ledger, manifest, remote
 from cartoon.jobs.inputs import Found, find, output_paths
 from cartoon.jobs.job import Attempt, Counts, Entry, Item, Order, differences
-from cartoon.jobs.journal import Journal, Replay, replay
+from cartoon.jobs.journal import Journal, Replay
+from cartoon.jobs.ledger import LOCK
+from cartoon.jobs.lines import SpoiltError
 from cartoon.jobs.scan import Watcher, scanned, silent, stale, unsound
 
 HOME: Final = ".cartoon"
@@ -25,10 +29,11 @@ INPUTS: Final = "inputs"
 """Where a job keeps what it unpacked or was sent."""
 REPLACED: Final = "replaced"
 """Where it keeps outputs that somebody has altered."""
-LOCK: Final = "lock"
 LOCK_SECONDS: Final = 5.0
 """How long a lock is waited for: a process that was just killed takes a moment to let go."""
 MARK_LETTERS: Final = 8
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(eq=False)
@@ -47,6 +52,7 @@ class OpenJob:
     ignored: int = 0
     fresh: bool = False
     closed: bool = False
+    _recording: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def mark(self) -> str:
@@ -60,9 +66,10 @@ class OpenJob:
 
     def record(self, settled: Sequence[tuple[Entry, Attempt]]) -> None:
         """Outcomes, into the journal first; raises StorageError, and then nothing has changed."""
-        self.journal.attempts(settled)
-        for entry, attempt in settled:
-            self.state.settle(entry.number, attempt)
+        with self._recording:
+            self.journal.attempts(settled)
+            for entry, attempt in settled:
+                self.state.settle(entry.number, attempt)
 
     def again(self) -> Iterator[Attempt]:
         """What was settled before this process opened the job, in order, marked as such."""
@@ -76,8 +83,9 @@ class OpenJob:
 
     def retry(self) -> None:
         """Forget what failed or was quarantined, so that it is tried again."""
-        self.journal.say("retry")
-        self.state.forget_failures()
+        with self._recording:
+            self.journal.say("retry")
+            self.state.forget_failures()
 
     def close(self) -> None:
         """Let another process have it; what was unpacked goes when nothing needs it any more."""
@@ -116,9 +124,10 @@ def open_order(order: Order, watch: Watcher = silent, beside: Path | None = None
     photo, and takes them in when it is told to look.
     Outputs of an earlier run are checked by their hashes; what is missing or altered is drawn again (an altered file is
     moved into the job's folder first). Photos that have appeared among the inputs since, or have changed, are added.
-    Raises OptionsError when the folder holds a job for the same inputs with other options or weights (unless the
-    order may overwrite), BusyError while another process works on it, StorageError when the disk is full, and what
-    `find` raises; an output folder that was made for nothing is gone again then.
+    Raises OptionsError when the folder holds a job for the same inputs with other options or weights, DamagedError when
+    that job's files are damaged (unless the order may overwrite), BusyError while another process works on it,
+    StorageError when the disk is full, and what `find` raises; an output folder that was made for nothing is gone again
+    then.
     """
     home = (beside or order.out) / HOME
     _make(home)
@@ -151,58 +160,116 @@ def begin(folder: Path, order: Order, items: Sequence[Item] | None = None, watch
         raise
 
 
-def resume(folder: Path, watch: Watcher = silent, look: bool = True) -> OpenJob:
+def resume(folder: Path, watch: Watcher = silent, look: bool = True, check: bool = True) -> OpenJob:
     """Open the job of a folder: its state replayed, its outputs checked, temporary files gone, new inputs added.
 
-    look: also for photos that have appeared among the inputs, or changed.
+    look: also for photos that have appeared among the inputs, or changed. check: whether the outputs are what was
+    written. Raises DamagedError where the folder's files are not what was written.
     """
-    order = manifest.read_order(folder)
-    lock = _lock(folder / LOCK, order.out)
+    out = _out_of(folder)
+    lock = _lock(folder / LOCK, out)
     try:
-        with _full_disk_told(order.out):
-            entries = manifest.read_entries(folder)
-            _clean(order, entries)
-            job = OpenJob(folder, order, entries, replay(folder, entries, order), Journal(folder), lock)
-            lost = unsound(job.state.settled, watch)
-            _set_aside(job, lost)
-            _forget(job, lost, "missing or altered")
-            if order.inputs and look:
-                _look_again(job, watch)
+        with _full_disk_told(out):
+            told = ledger.read(folder)
+            told.check()
+            order = told.order
+            _clean(order, told.entries)
+            job = OpenJob(folder, order, told.entries, told.state, Journal(folder), lock)
+            try:
+                lost = unsound(job.state.settled, watch) if check else []
+                _set_aside(job, lost)
+                _forget(job, lost, "missing or altered")
+                if order.inputs and look:
+                    _look_again(job, watch)
+            except BaseException:
+                job.journal.close()
+                raise
             return job
     except BaseException:
         lock.release()
         raise
 
 
+def reopen(folder: Path, order: Order, entries: list[Entry], state: Replay) -> OpenJob:
+    """Open a job again that this process alone has had since it was opened last, and knows all about."""
+    lock = _lock(folder / LOCK, order.out)
+    try:
+        return OpenJob(folder, order, entries, state, Journal(folder), lock)
+    except BaseException:
+        lock.release()
+        raise
+
+
 def jobs_in(out: Path) -> list[Path]:
-    """The folders of the jobs whose results go into `out`, the oldest first."""
-    if not (out / HOME).is_dir():
+    """The folders of the jobs whose results go into `out`, damaged ones too, the oldest first."""
+    try:
+        found = [folder for folder in (out / HOME).iterdir() if ledger.is_job(folder)]
+    except (OSError, ValueError):  # there is none, or nobody may look
         return []
-    whole = [folder / manifest.MANIFEST for folder in (out / HOME).iterdir() if (folder / manifest.MANIFEST).is_file()]
-    return [file.parent for file in sorted(whole, key=lambda file: (file.stat().st_mtime_ns, file.parent.name))]
+    return sorted(found, key=lambda folder: (_age(folder), folder.name))
+
+
+def remove_all(folder: Path) -> None:
+    """Remove a folder, or whatever lies in its place; raises OSError where something stays."""
+    if folder.is_symlink() or not folder.is_dir():
+        folder.unlink()
+    else:
+        shutil.rmtree(folder)
+
+
+def _out_of(folder: Path) -> Path:
+    """Where a job's results go; the folder itself where that cannot be read."""
+    try:
+        return manifest.read_order(folder).order.out
+    except SpoiltError:
+        return folder
+
+
+def _age(folder: Path) -> int:
+    try:
+        return (folder / manifest.MANIFEST).stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _earlier(home: Path, order: Order) -> Path | None:
     """The folder of a job that this order goes on with; raises OptionsError where it asks for something else."""
     for folder in jobs_in(home.parent):
-        try:
-            before, entries = manifest.read_order(folder), manifest.read_entries(folder)
-        except CartoonError:  # of another version
+        told = ledger.read(folder)
+        if not told.known:
+            log.warning("%s cannot be read (%s) and is left alone.", folder, told.damage[0])
             continue
+        before = told.order
         if before.inputs != order.inputs:
             continue
+        if told.damage and not order.overwrite:
+            raise DamagedError(
+                f"The job of these photos in {order.out} is damaged ({told.damage[0]}): remove {folder} to draw what "
+                "is not there yet, or give --overwrite to draw them all anew."
+            )
         other = differences(before, order)
         if other and not order.overwrite:
             raise OptionsError(
                 f"{order.out} holds the job of these photos with other options ({'; '.join(other)}): "
                 "give another -o, or --overwrite to draw them anew."
             )
-        unfinished = replay(folder, entries, before).counts(len(entries)).remaining > 0
-        if not order.overwrite or (before.overwrite and unfinished and not other):
+        unfinished = told.state.counts(len(told.entries)).remaining > 0
+        if not order.overwrite or (before.overwrite and unfinished and not other and not told.damage):
             return folder
-        with _locked(folder / LOCK, order.out):
-            shutil.rmtree(folder)
+        _replace(folder, order)
     return None
+
+
+def _replace(folder: Path, order: Order) -> None:
+    """Remove an earlier job, which another one takes the place of."""
+    try:
+        if (folder / LOCK).is_file():
+            with _locked(folder / LOCK, order.out):
+                remove_all(folder)
+        else:
+            remove_all(folder)
+    except OSError as problem:
+        raise OptionsError(f"{folder} cannot be removed ({problem.strerror}): give another -o.") from problem
 
 
 def _unpacked(folder: Path, order: Order, inputs: Sequence[str]) -> Found:
@@ -231,8 +298,7 @@ def _taken(folder: Path) -> frozenset[str]:
     """Outputs that other jobs in the same place have, or will have."""
     taken: set[str] = set()
     for other in jobs_in(folder.parent.parent) if folder.parent.name == HOME else []:
-        with suppress(CartoonError, OSError):
-            taken |= {str(entry.output) for entry in manifest.read_entries(other) if not entry.taken}
+        taken |= {str(entry.output) for entry in manifest.read_entries(other).entries.values() if not entry.taken}
     return frozenset(taken)
 
 
@@ -295,8 +361,9 @@ def _fetch_aside(job: OpenJob, number: int, altered: Path) -> None:
 def _clean(order: Order, entries: Sequence[Entry]) -> None:
     """Remove temporary files that a killed process of this job left among its outputs."""
     for place in {(order.out / entry.output).parent for entry in entries} | {order.out}:
-        for part in place.glob(f".{mark_of(order)}*.part"):
-            part.unlink(missing_ok=True)
+        with suppress(OSError):  # what cannot be looked into was not written into
+            for part in list(place.glob(f".{mark_of(order)}*.part")):
+                part.unlink(missing_ok=True)
 
 
 def _tidy(out: Path) -> None:
@@ -310,8 +377,8 @@ def _tidy(out: Path) -> None:
 def _sweep(home: Path) -> None:
     """Remove what a process that was killed before its manifest was written has left."""
     for folder in home.iterdir():
-        if folder.is_dir() and not (folder / manifest.MANIFEST).exists():
-            with suppress(BusyError), _locked(folder / LOCK, home, seconds=0):
+        if not folder.is_symlink() and ledger.is_leftover(folder):
+            with suppress(CartoonError), _locked(folder / LOCK, home, seconds=0):
                 shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -350,7 +417,11 @@ def _locked(path: Path, out: Path, seconds: float | None = None) -> Iterator[Non
 def _full_disk_told(out: Path) -> Iterator[None]:
     try:
         yield
+    except SpoiltError as spoilt:
+        raise DamagedError(f"A file of the job in {out} {spoilt}: give another -o.") from spoilt
     except OSError as problem:
         if problem.errno in FULL:
             raise StorageError(f"The disk of {out} is full: free some space and run again.") from problem
-        raise
+        raise OptionsError(
+            f"The job in {out} cannot be worked on ({problem.strerror}): check its permissions, or give another -o."
+        ) from problem

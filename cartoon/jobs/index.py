@@ -9,11 +9,10 @@ from typing import Final
 
 from filelock import FileLock, Timeout
 
-from cartoon.errors import CartoonError
-from cartoon.jobs import manifest
-from cartoon.jobs.folder import LOCK, jobs_in
+from cartoon.jobs import ledger
+from cartoon.jobs.folder import jobs_in
 from cartoon.jobs.job import Counts, Order, State
-from cartoon.jobs.journal import replay
+from cartoon.jobs.ledger import LOCK
 
 NOTES: Final = "outputs.jsonl"
 SERVED: Final = "jobs"
@@ -47,25 +46,26 @@ def seen(data_dir: Path | None, out: Path | None = None) -> Iterator[Seen]:
         folders = []
     else:
         folders = [folder for place in _noted(data_dir) for folder in jobs_in(place)]
-        if (data_dir / SERVED).is_dir():
-            folders += sorted(f for f in (data_dir / SERVED).iterdir() if (f / manifest.MANIFEST).is_file())
+        with suppress(OSError):  # there are none, or nobody may look
+            places = (folder for folder in (data_dir / SERVED).iterdir() if not folder.name.startswith("."))
+            folders += sorted(folder for folder in places if ledger.is_job(folder))
     for folder in folders:
-        with suppress(CartoonError, OSError):
-            yield _look(folder)
+        yield _look(folder)
 
 
 def _look(folder: Path) -> Seen:
-    order, entries = manifest.read_order(folder), manifest.read_entries(folder)
-    now = replay(folder, entries, order)
-    counts = now.counts(len(entries))
+    told = ledger.read(folder)
+    now, counts = told.state, told.state.counts(len(told.entries))
     state: State = "waiting"
-    if not counts.remaining:
+    if told.damage:
+        state = "damaged"
+    elif not counts.remaining:
         state = "finished"
     elif now.control in ("pause", "cancel"):
         state = "paused" if now.control == "pause" else "cancelled"
     elif _is_locked(folder):
         state = "running"
-    return Seen(folder, order, state, counts)
+    return Seen(folder, told.order, state, counts)
 
 
 def _is_locked(folder: Path) -> bool:
@@ -85,6 +85,6 @@ def _noted(data_dir: Path) -> list[Path]:
         return []
     places = []
     for line in lines:
-        with suppress(ValueError):
+        with suppress(ValueError, TypeError, RecursionError):
             places.append(Path(json.loads(line)))
     return list(dict.fromkeys(places))

@@ -6,7 +6,6 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Final
 
 from cartoon import sniff
 from cartoon.errors import InputError, OptionsError, ResourceError, UnreadableError
@@ -14,12 +13,10 @@ from cartoon.image import SUFFIXES, OutputFormat
 from cartoon.jobs import remote
 from cartoon.jobs.archive import kind_of, unpack
 from cartoon.jobs.job import Item
+from cartoon.jobs.names import fitting, with_ending
 from cartoon.settings import Format, Options
 
 log = logging.getLogger(__name__)
-
-NAME_BYTES: Final = 255
-"""Of a file's name, that file systems take."""
 
 
 @dataclass(frozen=True)
@@ -89,10 +86,10 @@ def output_paths(items: Sequence[Item], options: Options, out: Path, given: Sequ
     """Where each item's result goes: its relative path and stem under `out`, the suffix of the format.
 
     Names that would meet (a.jpg and a.png, also in another case or Unicode form) are told apart: a.png, a-2.png; so are
-    they from those given before. A name too long for a file system is cut.
+    they from those given before. A name that a file system does not take is made one that it does.
     Raises OptionsError when a result would replace one of the inputs.
     """
-    wanted = [_named(item.relative, f".{output_format(item, options.format)}") for item in items]
+    wanted = [with_ending(fitting(item.relative), f".{output_format(item, options.format)}") for item in items]
     taken = {_folded(parent) for path in (*wanted, *given) for parent in path.parents} | set(map(_folded, given))
     plain: list[PurePosixPath | None] = []
     for path in wanted:  # plain names first, so that a-2.jpg keeps a-2.png whatever else there is
@@ -181,17 +178,9 @@ def _folded(path: PurePosixPath) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", str(path)).casefold())
 
 
-def _named(path: PurePosixPath, ending: str) -> PurePosixPath:
-    """The path with its suffix replaced by an ending; the stem is cut where the name would be too long."""
-    stem, room = path.stem, NAME_BYTES - len(os.fsencode(ending))
-    while len(os.fsencode(stem)) > room:
-        stem = stem[:-1]
-    return path.with_name(stem + ending)
-
-
 def _numbered(path: PurePosixPath, taken: set[str]) -> PurePosixPath:
     number = 2
-    while _folded(candidate := _named(path, f"-{number}{path.suffix}")) in taken:
+    while _folded(candidate := with_ending(path, f"-{number}{path.suffix}")) in taken:
         number += 1
     taken.add(_folded(candidate))
     return candidate

@@ -1,0 +1,366 @@
+"""Damages the files of jobs at random, starts a desk over them, and checks that it is none the worse for it.
+
+`python -m tests.damage --count 200` is the long version; tests/test_damage.py runs a short one. Run by root it is
+another user, nobody, who has the desk, so that files of another owner are among the damages.
+"""
+
+import argparse
+import encodings.utf_8_sig  # noqa: F401 - here, as nobody may not be allowed to read where Python lies
+import json
+import os
+import random
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import mkdtemp
+
+import numpy as np
+
+from cartoon import thumbs
+from cartoon.errors import CartoonError, StorageError, StyleError
+from cartoon.image import encode, read
+from cartoon.jobs.desk import Ask, Desk, Sent
+from cartoon.jobs.journal import Journal
+from cartoon.jobs.scan import sha256_of
+from cartoon.pack import packed
+from cartoon.settings import Options
+from tests.fakes import CARDS, TroubledArtist
+from tests.waiting import wait_for
+
+PATIENCE = 60.0
+NOBODY = 65534
+OPTIONS = Options(size=64, strength=1.0)
+AT_REST = ("finished", "paused", "cancelled", "damaged")
+FILES = ("manifest.json", "manifest.copy.json", "items.jsonl", "journal.jsonl", "started.jsonl", "lock")
+LIKELY = (3, 1, 6, 6, 1, 1)
+
+
+def model_of(style: str) -> str:
+    for card in CARDS:
+        if card.id == style:
+            return card.sha256
+    raise StyleError(f"{style} is not known.")
+
+
+def shade_of(name: str) -> int:
+    """The gray of a photo, which its name tells: "b-3.png" is 63."""
+    return 20 + 40 * "abh".index(name[0]) + int(name.split("-")[1].split(".")[0])
+
+
+class Jobs:
+    """Three jobs in a folder: one finished, with a failure; one half done; and a healthy one, half done."""
+
+    def __init__(self, place: Path) -> None:
+        self.root = place / "jobs"
+        self._whole = place / "whole"
+        self.finished = self._begun(place, "a", "ann", upto=99)
+        self.half = self._begun(place, "b", "ann", upto=3)
+        self.healthy = self._begun(place, "h", "eve", upto=2)
+        shutil.copytree(self.root, self._whole)
+
+    def restore(self) -> None:
+        """As they were before any damage; called by who may remove what is another owner's."""
+        shutil.rmtree(self.root)
+        shutil.copytree(self._whole, self.root)
+        if os.getuid() == 0:
+            for path in (self.root, *self.root.rglob("*")):
+                os.chown(path, NOBODY, NOBODY)
+
+    def _begun(self, place: Path, letter: str, owner: str, upto: int) -> str:
+        incoming = place / "incoming"
+        incoming.mkdir(exist_ok=True)
+        sent = []
+        for number in range(8):
+            name = f"{letter}-{number}.png"
+            path = incoming / name
+            path.write_bytes(encode(np.full((30, 40, 3), shade_of(name), np.uint8), None, "png"))
+            sent.append(Sent(path, name))
+        (incoming / f"{letter}-2.png").write_bytes(b"no picture")
+
+        def draw(name: str) -> None:
+            if int(name[2]) >= upto:
+                desk.pause(next(iter(desk.jobs(owner))).id)
+
+        desk = Desk(self.root, TroubledArtist(draw), model_of, 10**6)
+        id = desk.create(sent, Ask(OPTIONS, owner, title=f"{letter}s"))
+        wait_for(lambda: desk.glance(id).state in AT_REST and not desk.glance(id).busy, PATIENCE)
+        desk.close()
+        if upto < 8:
+            journal = Journal(self.root / id)
+            journal.say("resume")
+            journal.close()
+        return id
+
+
+def damage(folder: Path, chance: random.Random) -> str:
+    """Do one thing to a job's folder; what was done, in words."""
+    path = folder / chance.choices(FILES, LIKELY)[0]
+    if chance.random() < 0.1:
+        others = [folder, folder / "inputs", folder / "results", *sorted(folder.glob("results/*"))]
+        path = chance.choice([other for other in others if other.exists()])
+    foreign = [_foreign] if os.getuid() == 0 else []
+    if path.is_dir():
+        kind = chance.choice([_removed, _a_file, _link_elsewhere, *foreign])
+    elif path.stat().st_size == 0:
+        kind = chance.choice([_removed, _a_folder, _a_pipe, _noise])
+    else:
+        lines = [_line_gone, _line_twice, _lines_swapped, _line_of_noise, _odd_value, _other_number, _not_utf8]
+        files = [_byte, _byte, _byte, _some_bytes, _cut, _cut, _emptied, _removed, _a_folder, _a_pipe, _noise]
+        files += [_link_elsewhere, _dangling, _of_another_job, *foreign]
+        kind = chance.choice(files + (lines * 2 if path.suffix == ".jsonl" else []))
+    kind(path, chance)
+    return f"{kind.__name__[1:]} {path.relative_to(folder)}"
+
+
+def check(jobs: Jobs) -> dict[str, str]:
+    """Start a desk and look at everything; the states of the two jobs. Raises AssertionError where it is wrong."""
+    damaged = [id for id in (jobs.finished, jobs.half) if os.path.lexists(jobs.root / id)]
+    desk = Desk(jobs.root, TroubledArtist(lambda name: None), model_of, 10**6)
+    try:
+        for id in (*damaged, jobs.healthy):
+            wait_for(lambda id=id: desk.glance(id).state in AT_REST and not desk.glance(id).busy, PATIENCE)
+        healthy = desk.glance(jobs.healthy)
+        assert (healthy.state, healthy.counts.done, healthy.counts.failed) == ("finished", 7, 1)
+        assert [one.id for one in desk.jobs("eve")] == [jobs.healthy]
+        states = {}
+        for id in damaged:
+            glance = desk.glance(id)
+            states[id] = glance.state
+            assert glance.state != "damaged" or glance.reason.startswith("The job's files are damaged"), glance
+            _check_outcomes(desk, id)
+            with suppress(StorageError):  # files of another owner stay
+                desk.remove(id)
+            assert id not in {one.id for one in desk.jobs("ann")}
+        return states
+    finally:
+        desk.close()
+
+
+def _check_outcomes(desk: Desk, id: str) -> None:
+    rows = desk.rows(id)
+    for entry, attempt in desk.settled(id):
+        row, name = rows[entry.number], entry.item.name
+        assert row["photo"] == name
+        if attempt.error:
+            assert name in str(attempt.error) or "no picture" not in str(attempt.error), (name, attempt.error)
+            assert name[2:] == "2.png" or "damaged" not in name, (name, attempt.error)
+        else:
+            with suppress(CartoonError):  # the picture itself is gone
+                picture = thumbs.picture(desk, id, entry.number)
+                if sha256_of(picture) != attempt.sha256:  # or damaged
+                    continue
+                pixels = read(picture).pixels
+                assert int(np.median(pixels)) == 255 - shade_of(name), f"{name} has another photo's picture"
+    pack = packed(desk, id)
+    assert len(b"".join(pack.chunks())) == pack.size
+
+
+def _byte(path: Path, chance: random.Random) -> None:
+    data = bytearray(path.read_bytes())
+    data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+    path.write_bytes(data)
+
+
+def _some_bytes(path: Path, chance: random.Random) -> None:
+    data = bytearray(path.read_bytes())
+    begin = chance.randrange(len(data))
+    data[begin : begin + chance.randint(1, 40)] = chance.randbytes(chance.randint(0, 40))
+    path.write_bytes(data)
+
+
+def _cut(path: Path, chance: random.Random) -> None:
+    os.truncate(path, chance.randrange(path.stat().st_size))
+
+
+def _emptied(path: Path, chance: random.Random) -> None:
+    os.truncate(path, 0)
+
+
+def _noise(path: Path, chance: random.Random) -> None:
+    path.write_bytes(chance.randbytes(chance.randint(1, 5000)))
+
+
+def _removed(path: Path, chance: random.Random) -> None:
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _a_folder(path: Path, chance: random.Random) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def _a_file(path: Path, chance: random.Random) -> None:
+    shutil.rmtree(path)
+    path.write_bytes(b"a file")
+
+
+def _a_pipe(path: Path, chance: random.Random) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def _link_elsewhere(path: Path, chance: random.Random) -> None:
+    kept = path.with_name(f"{path.name}.kept")
+    path.rename(kept)
+    path.symlink_to(kept)
+
+
+def _dangling(path: Path, chance: random.Random) -> None:
+    path.unlink()
+    path.symlink_to(path.parent / "nowhere")
+
+
+def _foreign(path: Path, chance: random.Random) -> None:
+    os.seteuid(0)
+    os.chown(path, 0, 0)
+    path.chmod(0o700 if path.is_dir() else 0o600)
+    os.seteuid(NOBODY)
+
+
+def _of_another_job(path: Path, chance: random.Random) -> None:
+    others = [other for other in path.parent.parent.glob(f"*/{path.name}") if other != path]
+    if others:
+        shutil.copy(chance.choice(others), path)
+
+
+def _lines(path: Path) -> list[bytes]:
+    return path.read_bytes().splitlines(keepends=True)
+
+
+def _line_gone(path: Path, chance: random.Random) -> None:
+    lines = _lines(path)
+    del lines[chance.randrange(len(lines))]
+    path.write_bytes(b"".join(lines))
+
+
+def _line_twice(path: Path, chance: random.Random) -> None:
+    lines = _lines(path)
+    lines.insert(chance.randrange(len(lines)), chance.choice(lines))
+    path.write_bytes(b"".join(lines))
+
+
+def _lines_swapped(path: Path, chance: random.Random) -> None:
+    lines = _lines(path)
+    chance.shuffle(lines)
+    path.write_bytes(b"".join(lines))
+
+
+def _line_of_noise(path: Path, chance: random.Random) -> None:
+    lines = _lines(path)
+    noise = chance.choice(
+        [b"", b"{}", b"[]", b"null", b"3", b'"x"', b"{" * 100_000, b"[" * 100_000, chance.randbytes(60)]
+    )
+    lines[chance.randrange(len(lines))] = noise + b"\n"
+    path.write_bytes(b"".join(lines))
+
+
+def _not_utf8(path: Path, chance: random.Random) -> None:
+    lines = _lines(path)
+    number = chance.randrange(len(lines))
+    lines[number] = lines[number].replace(b".png", b"\xff\xfe.png", 1)
+    path.write_bytes(b"".join(lines))
+
+
+def _odd_value(path: Path, chance: random.Random) -> None:
+    """A value of another kind, also where the line then has no checksum, as earlier versions wrote it."""
+    odd = [
+        "NaN",
+        "1e999",
+        "-1",
+        "1" + "0" * 400,
+        "null",
+        "true",
+        '"x"',
+        "[]",
+        "{}",
+        '"\\u0000"',
+        '"../../a"',
+        "[" * 500,
+    ]
+
+    def changed(told: dict[str, object]) -> str:
+        key = chance.choice(sorted(told))
+        text = json.dumps({**told, key: "HERE"})
+        return text.replace('"HERE"', chance.choice(odd))
+
+    _rewritten(path, chance, changed)
+
+
+def _other_number(path: Path, chance: random.Random) -> None:
+    _rewritten(path, chance, lambda told: json.dumps({**told, "item": chance.choice([0, 1, 3, 7, 8, 500, 10**12])}))
+
+
+def _rewritten(path: Path, chance: random.Random, change: Callable[[dict[str, object]], str]) -> None:
+    lines = _lines(path)
+    old = chance.random() < 0.5
+    told = [json.loads(line) for line in lines]
+    if old:  # the whole file as an earlier version wrote it
+        told = [{key: value for key, value in one.items() if key != "sum"} for one in told]
+        lines = [json.dumps(one).encode() + b"\n" for one in told]
+    number = chance.randrange(len(lines))
+    lines[number] = change(told[number]).encode() + b"\n"
+    path.write_bytes(b"".join(lines))
+
+
+@contextmanager
+def as_nobody() -> Iterator[None]:
+    """Where root runs this: no more rights than anybody has, for a while."""
+    if os.getuid() != 0:
+        yield
+        return
+    os.setegid(NOBODY)
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+
+
+def damages(place: Path, count: int, seed: int, tell: Callable[[str], None] = lambda line: None) -> Counter[str]:
+    """So many damages, each to whole jobs; how often they came to which state. place: of whoever has the desk."""
+    chance = random.Random(seed)
+    with as_nobody():
+        jobs = Jobs(place)
+    came: Counter[str] = Counter()
+    for number in range(count):
+        jobs.restore()
+        with as_nobody():
+            done = damage(jobs.root / chance.choice((jobs.finished, jobs.half)), chance)
+            try:
+                states = check(jobs)
+            except BaseException:
+                print(f"damage {number} of seed {seed}: {done}", file=sys.stderr)
+                raise
+        came.update(states.values())
+        tell(f"{number:4} {' '.join(states.values()):20} {done}")
+    return came
+
+
+@contextmanager
+def place_for_all() -> Iterator[Path]:
+    """A folder that belongs to whoever has the desk, with nothing above it in the way."""
+    place = Path(mkdtemp(prefix="cartoon-damage-"))
+    try:
+        if os.getuid() == 0:
+            os.chown(place, NOBODY, NOBODY)
+        yield place
+    finally:
+        shutil.rmtree(place)
+
+
+def main() -> None:
+    """The long version."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=1)
+    args = parser.parse_args()
+    with place_for_all() as place:
+        print(json.dumps(damages(place, args.count, args.seed, print)))
+
+
+if __name__ == "__main__":
+    main()
