@@ -101,7 +101,8 @@ def create_app(
 def serve(settings: Settings) -> None:
     """Loads the Cartoonizer once and serves until SIGTERM or Ctrl-C.
 
-    Raises OptionsError when the address cannot be listened on, before anything heavy is loaded.
+    Raises OptionsError when the address cannot be listened on, before anything heavy is loaded; BusyError when another
+    server has the data folder.
     """
     logs.set_up(settings.log)
     signal.signal(signal.SIGTERM, _leave)
@@ -110,9 +111,9 @@ def serve(settings: Settings) -> None:
         from cartoon.portrait.pipeline import Cartoonizer
 
         artist = Cartoonizer.load(settings.device, settings.precision, settings.styles_dir)
-        app = create_app(artist, settings, artist.warm, judge)
-        _log.info("open http://%s:%d", settings.host, listener.getsockname()[1], extra={"event": "serving"})
         try:
+            app = create_app(artist, settings, artist.warm, judge)
+            _log.info("open http://%s:%d", settings.host, listener.getsockname()[1], extra={"event": "serving"})
             Server(app).run(sockets=[listener])
         finally:
             artist.close()
