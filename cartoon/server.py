@@ -111,7 +111,8 @@ def create_app(
 def serve(settings: Settings) -> None:
     """Loads the Cartoonizer once and serves until SIGTERM or Ctrl-C.
 
-    Raises OptionsError when the address cannot be listened on, before anything heavy is loaded.
+    Raises OptionsError when the address cannot be listened on, before anything heavy is loaded; BusyError when another
+    server has the data folder.
     """
     logs.set_up(settings.log)
     signal.signal(signal.SIGTERM, _leave)
@@ -121,13 +122,13 @@ def serve(settings: Settings) -> None:
 
         artist = Cartoonizer.load(settings.device, settings.precision, settings.styles_dir)
         spare = Spare(partial(Worker, load_cartoonizer, settings, judge))
-        app = create_app(artist, settings, artist.warm, judge, spare)
-        port = listener.getsockname()[1]
-        _log.info("open http://%s:%d", settings.host, port, extra={"event": "serving"})
-        exposed = exposure(settings, port)
-        if exposed:
-            _log.warning("%s", exposed, extra={"event": "exposed"})
         try:
+            app = create_app(artist, settings, artist.warm, judge, spare)
+            port = listener.getsockname()[1]
+            _log.info("open http://%s:%d", settings.host, port, extra={"event": "serving"})
+            exposed = exposure(settings, port)
+            if exposed:
+                _log.warning("%s", exposed, extra={"event": "exposed"})
             Server(app).run(sockets=[listener])
         finally:
             artist.close()

@@ -15,6 +15,7 @@ from cartoon.jobs import archive
 from cartoon.jobs.archive import check_target, unpack, write_zip
 from cartoon.jobs.inputs import collect, find, output_paths
 from cartoon.jobs.job import Item
+from cartoon.jobs.names import PART_BYTES, PATH_BYTES, fitting, with_ending
 from cartoon.settings import Options
 
 NAMES = ("a.jpg", "A.png", "a-2.png", "a-3.jpg", "ss.png", "ß.png", "a/x.png", "a.png/x.jpg")
@@ -272,3 +273,41 @@ class TestWritingZips:
 def test_limits_leave_room_for_ten_thousand_photos() -> None:
     assert archive.MAX_MEMBERS >= 10_000
     assert {".jpg", ".jpeg", ".png", ".webp"} <= SUFFIXES
+
+
+class TestNames:
+    @pytest.mark.parametrize(
+        ("given", "fit"),
+        [
+            ("a/b c.png", "a/b c.png"),
+            ("Zoë 😀.jpg", "Zoë 😀.jpg"),
+            ("caf\udce9.png", "caf\udce9.png"),  # a name that is not UTF-8, as Python spells it
+            ("half \ud83d.png", "half _.png"),
+            ("a\nb\x00\x07\x7f.png", "a_b___.png"),
+            ("AUX.png", "_AUX.png"),
+            ("con/nul.tar.png", "_con/_nul.tar.png"),
+            ("console/auxiliary.png", "console/auxiliary.png"),
+            ("dots.../space /a.png", "dots___/space_/a.png"),
+            ("../a.png", "../a.png"),  # refused elsewhere, not made harmless here
+            ("", "."),
+        ],
+    )
+    def test_what_a_file_system_takes_stays_and_the_rest_is_made_so(self, given: str, fit: str) -> None:
+        assert str(fitting(PurePosixPath(given))) == fit
+
+    def test_long_names_are_cut_and_stay_apart(self) -> None:
+        long = [f"{'f' * 300}{end}/{'ü' * 200}{end}.jpg" for end in "ab"]
+        cut = [fitting(PurePosixPath(path)) for path in long]
+        assert cut[0].parent != cut[1].parent
+        assert cut[0].stem != cut[1].stem
+        assert {path.suffix for path in cut} == {".jpg"}
+
+    @settings(max_examples=100, deadline=None)
+    @given(path=st.lists(st.text(min_size=1, max_size=9), min_size=1, max_size=9), longer=st.integers(1, 300))
+    def test_every_name_fits(self, path: list[str], longer: int) -> None:
+        fit = fitting(PurePosixPath("/".join(part * longer for part in path)))
+        if fit.name:
+            fit = with_ending(fit, "-12.webp")
+            assert all(len(os.fsencode(part)) <= PART_BYTES for part in fit.parts)
+            assert len(os.fsencode(str(fit))) <= PATH_BYTES + PART_BYTES
+            assert not any(ord(letter) < 32 for letter in str(fit))

@@ -307,6 +307,35 @@ def test_delete_leaves_nothing(client: TestClient, tmp_path: Path) -> None:
     assert list((tmp_path / "jobs").iterdir()) == list((tmp_path / "incoming").iterdir()) == []
 
 
+def test_a_damaged_job_says_so_gives_what_it_has_and_can_be_deleted(
+    serve: Callable[..., Served], tmp_path: Path
+) -> None:
+    first = serve()
+    with TestClient(first.app) as client:
+        id, healthy = send(client, "a.png", "b.png"), send(client, "c.png")
+        at_rest(client, id)
+        owner = client.cookies[COOKIE]
+        first.desk.close()
+    journal = tmp_path / "jobs" / id / "journal.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(lines[0] + lines[1].replace(b"done", b"dome"))
+    with TestClient(serve().app, cookies={COOKIE: owner}) as client:
+        told = client.get(f"{JOBS}/{id}").json()
+        assert (told["state"], told["counts"]["done"]) == ("damaged", 1)
+        assert "line 2 of journal.jsonl is not what was written" in told["reason"]
+        assert {job["id"]: job["state"] for job in client.get(JOBS).json()["jobs"]}[id] == "damaged"
+        assert at_rest(client, healthy)["state"] == "finished"
+        with unzipped(client.get(f"{JOBS}/{id}/zip")) as bundle:
+            assert bundle.namelist() == [json.loads(lines[0])["output"], "report.csv", "report.json"]
+        with client.stream("GET", f"{JOBS}/{id}/events") as answer:
+            assert len([line for line in answer.iter_lines() if line]) == 1
+        for said in ("resume", "retry"):
+            answer = client.post(f"{JOBS}/{id}/{said}")
+            assert (answer.status_code, answer.json()["error"]) == (422, "damaged")
+        assert client.delete(f"{JOBS}/{id}").status_code == 204
+        assert client.get(f"{JOBS}/{id}").status_code == 404
+
+
 @pytest.mark.parametrize("id", [UNKNOWN, "x", "..", "%2e%2e%2f", UNKNOWN.replace("0", "A")])
 def test_an_unknown_id_is_not_found_wherever_it_is_asked_for(client: TestClient, id: str) -> None:
     parts = ("", "/events", "/items", "/zip", "/report.csv", "/report.json", "/pictures/0", "/thumbs/0")

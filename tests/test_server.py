@@ -11,15 +11,19 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import httpx
 import numpy as np
 import pytest
 
 from cartoon.image import encode
+from cartoon.jobs.folder import begin, new_id
+from cartoon.jobs.job import Item, Order
 from cartoon.server import GRACE_SECONDS, INSIST_SECONDS, SETTLE_SECONDS
+from cartoon.settings import Options
 from tests.fake_server import HELD, LET_GO
+from tests.fakes import CARDS
 from tests.waiting import PATIENCE, wait_for
 
 ROOT = Path(__file__).parents[1]
@@ -182,3 +186,26 @@ def test_what_never_ends_is_cut_off_within_ten_seconds(serving: Serving) -> None
         serving.process.send_signal(signal.SIGTERM)
         assert serving.process.wait(PATIENCE) == 0
         assert (asked.result().status_code, asked.result().json()["error"]) == (503, "draining")
+
+
+@pytest.mark.slow
+def test_hundreds_of_jobs_end_and_go_on(tmp_path: Path) -> None:
+    for _ in range(314):
+        id = new_id()
+        folder = tmp_path / "jobs" / id
+        (folder / "inputs").mkdir(parents=True)
+        (folder / "results").mkdir()
+        items = [Item(folder / "inputs" / f"{n}", PurePosixPath(f"slow-{n}.png")) for n in range(4)]
+        for number, item in enumerate(items):
+            item.source.write_bytes(PICTURE + bytes(number))
+        begin(folder, Order(id, (), folder / "results", Options(size=64), CARDS[0].sha256, "0", 1.0), items).close()
+    command = [sys.executable, "-m", "tests.fake_server", str(tmp_path)]
+    for _ in range(2):
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            url = f"http://127.0.0.1:{int(process.stdout.readline())}"
+            httpx.get(f"{url}/healthz", timeout=60)
+            wait_for(lambda: 'state="running"} 8.0' in httpx.get(f"{url}/metrics", timeout=60).text)  # noqa: B023
+            assert len(list(Path(f"/proc/{process.pid}/fd").iterdir())) < 100
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(PATIENCE) == 0
