@@ -259,7 +259,7 @@ class _Drawing:
             contrast = float(np.clip((self.skin[0] - own) / 20, 0.15, 1))
             shape = pen.stroke(path, 0.95 * thick, (0.15, 0.6, 0.9, 1.05, 0.95, 0.5), soft=0.06 * thick)
             darkness = 0.8 if self.look.ink is None or self.look.ink[0] > 10 else 0.6
-            self._lay(pen, shape, (max(7.0, darkness * own), colour[1], colour[2]), self.look.brows * contrast)
+            self._lay(pen, shape, (max(7.0, darkness * float(own)), colour[1], colour[2]), self.look.brows * contrast)
 
     def _mouth(self) -> None:
         p, look = self.p, self.look

@@ -76,7 +76,7 @@ class FrozenGraph:
         """What a runner makes of PROBES: (3, H, W), 0..1."""
         sides = [[-(-side // self.multiple) * self.multiple for side in shape] for shape in PROBES]
         drawn = [run(_tensor([scene(height, width)]))[0] for height, width in sides]
-        return [picture.permute(2, 0, 1).numpy() / np.float32(255) for picture in drawn]
+        return [np.asarray(picture.permute(2, 0, 1).numpy() / 255, np.float32) for picture in drawn]
 
     def _check(self, picture: NDArray[Any]) -> None:
         if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype not in (np.uint8, np.float32):
