@@ -40,14 +40,14 @@ def applies(requirement: Requirement, environment: dict[str, str]) -> bool:
     return requirement.marker is None or requirement.marker.evaluate(environment)
 
 
-def asked_for(name: str) -> list[Requirement]:
+def asked_for(name: str) -> set[Requirement]:
     """The lines of a requirements file, and of those that it includes."""
-    found = []
+    found = set()
     for line in (ROOT / name).read_text(encoding="utf-8").splitlines():
         if line.startswith("-r "):
-            found += asked_for(line[3:])
+            found |= asked_for(line[3:])
         elif line and not line.startswith("#"):
-            found.append(Requirement(line))
+            found.add(Requirement(line))
     return found
 
 

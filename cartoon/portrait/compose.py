@@ -156,7 +156,8 @@ def _shift_skin(picture: Picture, face: Points, shift: NDArray[np.float32], skin
     change = _rgb(lab) - drawn
     for c in range(3):  # plane by plane, which copies nothing when they lie apart in memory
         plane = part[..., c]
-        plane += cv2.resize(np.ascontiguousarray(change[..., c]), (int(x1 - x0), int(y1 - y0)))
+        enlarged = cv2.resize(np.ascontiguousarray(change[..., c]), (int(x1 - x0), int(y1 - y0)))
+        plane += np.asarray(enlarged, np.float32)
         np.clip(plane, 0, 1, out=plane)
 
 

@@ -77,7 +77,8 @@ def _position(shape: tuple[int, int], faces: Sequence[Points]) -> tuple[NDArray[
     # The middle of each coarse pixel, in the picture's px.
     x = ((np.arange(columns, dtype=np.float32) + 0.5) * _COARSE - 0.5)[None, :]
     y = ((np.arange(rows, dtype=np.float32) + 0.5) * _COARSE - 0.5)[:, None]
-    near, down = np.zeros((rows, columns), np.float32), np.full((rows, columns), 0.5, np.float32)
+    near: NDArray[np.float32] = np.zeros((rows, columns), np.float32)
+    down: NDArray[np.float32] = np.full((rows, columns), 0.5, np.float32)
     for p in faces:
         centre, across = p[OVAL].mean(0), p[TEMPLES[1]] - p[TEMPLES[0]]
         half_wide = float(np.linalg.norm(across)) / 2

@@ -81,7 +81,7 @@ def mask_of(path: Path | None) -> Plane:
 def paste(stack: Stack, drawn: Stack, head: Head, mask: Plane) -> None:
     """Blend a drawn head (11, SIDE, SIDE) into the layers of the whole picture (11, H, W), in place."""
     height, width = stack.shape[1:]
-    back = cv2.invertAffineTransform(head.matrix)
+    back = np.asarray(cv2.invertAffineTransform(head.matrix), np.float64)
     corners = np.array([[0, 0], [SIDE, 0], [0, SIDE], [SIDE, SIDE]], np.float64)
     x, y = (corners[:, 0] * row[0] + corners[:, 1] * row[1] + row[2] for row in back)
     x0, x1 = (int(np.clip(v, 0, width)) for v in (np.floor(x.min()), np.ceil(x.max()) + 1))

@@ -253,7 +253,7 @@ class _Drawing:
             rows = self._seen(pen.box)[inside > 0.6]
             if len(rows) < 4:
                 continue
-            own = np.percentile(rows[:, 0], 20)
+            own = float(np.percentile(rows[:, 0], 20))
             colour = np.median(rows[rows[:, 0] <= np.percentile(rows[:, 0], 40)], 0)
             # As dark as the photo has it, no darker: pale brows stay pale, nobody gets a pencil.
             contrast = float(np.clip((self.skin[0] - own) / 20, 0.15, 1))

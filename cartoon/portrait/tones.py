@@ -88,7 +88,8 @@ def _glasses(line: NDArray[np.float32], points: Points) -> float:
     strip = line[y0 : y1 + 1, x0 : x1 + 1]
     if strip.shape[0] < 3 or strip.shape[1] < 2:
         return 0.0
-    crossing = float(np.median(cv2.dilate(strip, np.ones((3, 1), np.uint8)), axis=1).max())
+    widened = np.asarray(cv2.dilate(strip, np.ones((3, 1), np.uint8)), np.float32)
+    crossing = float(np.median(widened, axis=1).max())
     return float(np.clip((crossing - 0.12) / 0.25, 0, 1))
 
 
