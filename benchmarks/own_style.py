@@ -7,7 +7,6 @@ table: decibels to the filter's own drawings, beside the photo's and its best af
 
 import argparse
 import logging
-import os
 import time
 from pathlib import Path
 from typing import Final
@@ -19,6 +18,7 @@ import torch
 from benchmarks.machine import processor
 from cartoon.image import Pixels, encode, read, write_atomically
 from cartoon.portrait.pipeline import Cartoonizer
+from cartoon.styles.devices import use_cores
 from training.metrics import psnr
 from training.own_style import OwnStyle, recoloured, teach
 from training.pairs import SUFFIXES
@@ -56,7 +56,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     a = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    torch.set_num_threads(os.cpu_count() or 1)
+    use_cores(torch.device("cpu"))
     photos = sorted(path for path in a.portraits.iterdir() if path.suffix.lower() in SUFFIXES)
     if len(photos) < LEARNED + TESTED:
         raise SystemExit(f"{a.portraits} holds {len(photos)} pictures: give a folder of {LEARNED + TESTED} portraits.")

@@ -39,7 +39,8 @@ from cartoon.portrait.guide import CHANNELS
 from cartoon.portrait.pipeline import Cartoonizer
 from cartoon.portrait.scale import resize
 from cartoon.settings import Options
-from cartoon.styles.network import Canvas, StyleNet, pick_device
+from cartoon.styles.devices import pick_device
+from cartoon.styles.network import Canvas, StyleNet
 from cartoon.styles.registry import available
 
 PHOTO: Final = (1024, 820)

@@ -19,6 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.machine import machine
 from cartoon.portrait.guide import CHANNELS
 from cartoon.portrait.pipeline import Cartoonizer
+from cartoon.styles.devices import DTYPES
 from cartoon.styles.network import Canvas, StyleNet
 from cartoon.styles.registry import available
 from cartoon.styles.unet import CartoonNet
@@ -28,7 +29,6 @@ COUNTED: Final = 256
 """Px, the side of the picture whose operations are counted."""
 COPIED: Final = 256 << 20
 """Bytes, far beyond the caches."""
-DTYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def main() -> None:

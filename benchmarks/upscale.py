@@ -23,6 +23,7 @@ from cartoon.image import Pixels, read
 from cartoon.portrait.pipeline import Cartoonizer
 from cartoon.portrait.swin2sr import HALO, load_network
 from cartoon.portrait.upscale import SCALES, Lanczos, Upscaler
+from cartoon.styles.devices import pick_device, use_cores
 from cartoon.styles.registry import available
 
 DISTANCES = (0, 8, 16, 24, 32, 48, 64, 96, 128, 152, 160)
@@ -68,6 +69,7 @@ def main() -> None:
 
 def enlargers(scale: int, weights: Path | None, device: str) -> dict[str, Enlarge]:
     """What is compared, by name."""
+    use_cores(pick_device(device))
     ours = Upscaler.small(scale, device, "fp32")
     chosen: dict[str, Enlarge] = {
         "cubic": lambda small: cv2.resize(small, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC),

@@ -14,7 +14,6 @@ wall-clock window, so the result is the best that window allows; stopped at any 
 import argparse
 import json
 import logging
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ import torch
 
 from cartoon.errors import CartoonError
 from cartoon.settings import Settings
+from cartoon.styles.devices import use_cores
 from cartoon.styles.weights import load_weights
 from training.dataset import Crops
 from training.losses import layer_losses
@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if a.prepared and not a.out:
         parser.error("--prepared needs --out")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    torch.set_num_threads(os.cpu_count() or 1)  # torch's default leaves hyper-threads out; here they help
+    use_cores(torch.device("cpu"))  # beside a GPU too: they prepare what it learns from
     try:
         if a.pairs:
             own_style(a)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from cartoon.errors import CartoonError
+from cartoon.styles.devices import pick_device, use_cores
 from cartoon.styles.network import StyleNet
 from cartoon.styles.registry import StyleCard, available
 from cartoon.styles.weights import sha256_of
@@ -52,6 +53,7 @@ def evaluate(a: argparse.Namespace) -> dict[str, Table]:
     sections, cards = _among(a.sections, SECTIONS), _among(a.styles, cards_for(a.weights))
     a.out.mkdir(parents=True, exist_ok=True)
     first = next(iter(cards.values()))
+    use_cores(pick_device(a.device))
     net = StyleNet(first.path, first.sha256, a.device, a.precision)
     studio = Studio(net, list(cards.values()), a.prepared, a.out)
     subjects: list[Subject] = []

@@ -24,9 +24,8 @@ from cartoon.styles.trust import scene, trusted
 
 Drawing = NDArray[np.float32]
 """float32 (H, W, 3), 0..255, channels as the input's."""
-PROBES: Final = ((32, 512), (80, 48))
-"""(height, width) px of what a graph is checked with, up to its multiples: as wide as photos are, and with odd sides at
-its lower levels."""
+PROBES: Final = ((32, 256), (80, 48))
+"""(height, width) px of what a graph is checked with, up to its multiples: one wide, one with odd sides below."""
 _NEXT: Final = "use a frozen graph of DCT-Net's generator, as its authors publish them"
 
 
