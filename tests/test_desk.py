@@ -376,6 +376,12 @@ def test_a_second_desk_over_the_same_folder_is_refused(
     Desk(root, FakeArtist(), model_of, PIXELS).close()
 
 
+def test_a_folder_of_jobs_that_cannot_be_used_is_named(root: Path) -> None:
+    root.write_bytes(b"a file")
+    with pytest.raises(StorageError, match=f"{root}.*CARTOON_DATA_DIR"):
+        Desk(root, FakeArtist(), model_of, PIXELS)
+
+
 def test_the_lock_of_a_killed_server_holds_nobody_up(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code = (
         "import sys, time; from pathlib import Path; from tests.fakes import FakeArtist\n"
