@@ -17,6 +17,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Turn portraits into cartoons in the browser and over REST.")
     parser.add_argument("--host", help="address to listen on; 0.0.0.0 for all (default 127.0.0.1)")
     parser.add_argument("--port", type=int, help="port to listen on (default 7860)")
+    parser.add_argument(
+        "--allowed-host",
+        dest="allowed_hosts",
+        action="append",
+        metavar="NAME",
+        help="a name that it is reached by, beside localhost and IP addresses; may be given several times",
+    )
+    parser.add_argument("--password", help="ask for it on the page; rather CARTOON_PASSWORD, which `ps` does not show")
     parser.add_argument("--device", help="auto, cpu, cuda or cuda:N (default auto)")
     parser.add_argument("--precision", choices=precisions, help="number format of the network (default auto)")
     flags = {name: value for name, value in vars(parser.parse_args()).items() if value is not None}

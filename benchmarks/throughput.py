@@ -21,8 +21,8 @@ from cartoon.jobs.job import Gate
 from cartoon.jobs.quality import judge
 from cartoon.jobs.runner import run
 from cartoon.portrait.pipeline import Cartoonizer
-from cartoon.portrait.turns import Ticket
 from cartoon.settings import Format, Options, Size
+from cartoon.turns import Ticket
 
 SAMPLE: Final = 12
 """Photos whose network time alone is measured."""

@@ -1,6 +1,8 @@
 """What the page's buttons and its two public endpoints do: every action takes and returns values."""
 
 import html
+import logging
+import re
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -9,14 +11,17 @@ from typing import Any, Final
 
 import gradio as gr
 
+from cartoon import metrics
+from cartoon.answers import INTERNAL
 from cartoon.errors import CartoonError, InputError, TooLargeError
-from cartoon.home import private_folder
 from cartoon.image import encode, write_atomically
 from cartoon.intake import Reception, link_or_copy
 from cartoon.jobs.archive import write_zip
 from cartoon.jobs.desk import Desk, Glance
 from cartoon.jobs.job import Attempt, Entry
+from cartoon.owner import Visitor, visitor_of
 from cartoon.request import PREVIEW_QUALITY, Drawing, before_picture, clean_name, draw, options_from
+from cartoon.uploads import VisitorFiles, opened
 from cartoon.wording import at_rest, describe, without_paths
 
 PAGE_FIELDS: Final = ("style", "strength", "exaggeration", "size", "background", "colour", "format", "quality")
@@ -25,24 +30,32 @@ PLAIN_COLOUR: Final = "colour"
 """The page's fourth background; the colour itself is a field of its own."""
 TOLD_SECONDS: Final = 1.0
 """How often the endpoint of batches looks whether anything has changed."""
+_RGB: Final = re.compile(
+    r"rgba?\(\s*(\d{1,3}(?:\.\d+)?)\s*,\s*(\d{1,3}(?:\.\d+)?)\s*,\s*(\d{1,3}(?:\.\d+)?)\s*(?:,.*)?\)"
+)
 STAGES: Final = {"waiting": "preparing", "running": "drawing", "finished": "done"}
 
 Upload = dict[str, Any]
-"""A file as Gradio hands it over unprocessed: `path` (checked to lie in its cache) and `orig_name`."""
+"""A file as Gradio hands it over unprocessed: `path` and `orig_name`, a client's word both."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
 class Actions:
-    """The actions behind one reception; `results` is the folder, inside Gradio's cache, for files to be fetched."""
+    """The actions behind one reception; files: what visitors have sent, and where their results lie to be fetched."""
 
     reception: Reception
-    results: Path
+    files: VisitorFiles
 
-    def draw_one(self, photo: Upload | None, *fields: Any) -> tuple[Any, ...]:
+    def draw_one(self, request: gr.Request, photo: Upload | None, *fields: Any) -> tuple[Any, ...]:
         """One photo -> before/after, download button, status line."""
+        visitor = visitor_of(request)
         with sentences():
-            drawing = self._draw(photo, asked_for(fields))
-        folder = private_folder(self.results)
+            drawing = self._draw(visitor, photo, asked_for(fields))
+            return self._compared(drawing, self.files.folder(visitor))
+
+    def _compared(self, drawing: Drawing, folder: Path) -> tuple[Any, ...]:
         saved = _save(folder, drawing.name, drawing.data)
         before = _save(folder, "before.jpg", before_picture(drawing))
         after = saved if drawing.cartoon.alpha is None else _save(folder, "after.jpg", _on_white(drawing))
@@ -53,6 +66,7 @@ class Actions:
 
     def cartoonize(
         self,
+        request: gr.Request,
         image: Upload | None,
         style: str,
         strength: float,
@@ -65,12 +79,14 @@ class Actions:
         """One photo -> the drawn file and a line that says what was done."""
         asked = {"style": style, "strength": strength, "exaggeration": exaggeration, "size": size}
         asked |= {"background": background, "format": format, "quality": quality}
+        visitor = visitor_of(request)
         with sentences():
-            drawing = self._draw(image, asked)
-        return str(_save(private_folder(self.results), drawing.name, drawing.data)), describe(drawing)
+            drawing = self._draw(visitor, image, asked)
+            return str(_save(self.files.folder(visitor), drawing.name, drawing.data)), describe(drawing)
 
     def cartoonize_batch(
         self,
+        request: gr.Request,
         files: list[Upload] | None,
         style: str,
         strength: float,
@@ -86,21 +102,25 @@ class Actions:
         """
         asked = {"style": style, "strength": strength, "exaggeration": exaggeration, "size": size}
         asked |= {"background": background, "format": format, "quality": quality}
+        visitor = visitor_of(request)
         with sentences():
-            id = taken_in(self.reception, files, asked, owner="")
+            id = taken_in(self.reception, self.files, files, asked, visitor)
             with closing(self._followed(id)) as glances:
                 for glance in glances:
                     yield None, [], _report(glance, [])
-            yield _delivered(self.reception.desk, id, private_folder(self.results))
+            yield _delivered(self.reception.desk, id, self.files.folder(visitor))
 
-    def _draw(self, upload: Upload | None, asked: dict[str, Any]) -> Drawing:
+    def _draw(self, visitor: Visitor, upload: Upload | None, asked: dict[str, Any]) -> Drawing:
         options = options_from(asked, self.reception.artist.styles)
-        path, name = _file(upload)
-        if path.stat().st_size > self.reception.settings.max_upload_mb * 2**20:
+        path, name = sent_file(self.files, visitor, upload)
+        settings = self.reception.settings
+        with opened(path) as file:
+            data = file.read(settings.max_upload_mb * 2**20 + 1)
+        if len(data) > settings.max_upload_mb * 2**20:
             raise TooLargeError(
-                f"{name} is larger than {self.reception.settings.max_upload_mb} MB: send a smaller one."
+                f"{name} is larger than {settings.max_upload_mb} MB (CARTOON_MAX_UPLOAD_MB): send a smaller one."
             )
-        return draw(self.reception.artist, path.read_bytes(), name, options, self.reception.settings.max_pixels)
+        return draw(self.reception.artist, data, name, options, settings.max_pixels)
 
     def _followed(self, id: str) -> Generator[Glance, None, None]:
         """Where a job stands at every change until it is at rest; a caller who goes away cancels it."""
@@ -117,47 +137,58 @@ class Actions:
             raise
 
 
-def taken_in(reception: Reception, uploads: list[Upload] | None, asked: dict[str, Any], owner: str) -> str:
-    """A job of files that lie in Gradio's cache, where they stay as well; its id."""
-    with reception.intake() as intake:
+def taken_in(
+    reception: Reception, files: VisitorFiles, uploads: list[Upload] | None, asked: dict[str, Any], visitor: Visitor
+) -> str:
+    """A job of files that the visitor has sent, which stay where they are as well; its id."""
+    if not isinstance(uploads or [], list):
+        raise InputError("The photos are not a list of files: upload them first.")
+    with reception.intake(visitor) as intake:
         for upload in uploads or []:
-            intake.link(*_file(upload))
-        return reception.admit(intake, asked, owner)
+            intake.link(*sent_file(files, visitor, upload))
+        return reception.admit(intake, asked, visitor)
 
 
 @contextmanager
 def sentences(title: str = "Not drawn") -> Iterator[None]:
-    """Turns our errors into Gradio's, which show the sentence alone and log nothing."""
+    """Turns errors into Gradio's, which show a sentence alone and log nothing; what nobody foresaw is logged here."""
     try:
         yield
     except CartoonError as error:
         # Gradio renders the message as HTML, and a file's name is a stranger's text.
         message = html.escape(without_paths(str(error)), quote=False)
         raise gr.Error(message, title=title, print_exception=False) from error
+    except gr.Error:
+        raise
+    except Exception as fault:
+        log.exception("an action of the page failed", extra={"event": "action_failed", "code": metrics.INTERNAL})
+        raise gr.Error(INTERNAL, title=title, print_exception=False) from fault
 
 
 def asked_for(fields: tuple[Any, ...]) -> dict[str, Any]:
-    """The page's fields as options."""
+    """The page's fields as options; raises OptionsError for a colour that is none."""
     asked = dict(zip(PAGE_FIELDS, fields, strict=True))
     colour = asked.pop("colour")
     if asked["background"] == PLAIN_COLOUR:
-        asked["background"] = _hex(colour)
+        asked["background"] = _hex(str(colour))
     return asked
 
 
 def _hex(colour: str) -> str:
-    if not colour.startswith("rgb"):
-        return colour
     # The picker's sliders yield rgba(12.3, 45, 6, 1).
-    parts = colour[colour.index("(") + 1 :].rstrip(")").split(",")[:3]
-    return "#" + "".join(f"{min(255, max(0, round(float(part)))):02x}" for part in parts)
+    parts = _RGB.fullmatch(colour)
+    if parts is None:
+        return colour
+    return "#" + "".join(f"{min(255, round(float(part))):02x}" for part in parts.groups())
 
 
-def _file(upload: Upload | None) -> tuple[Path, str]:
-    if not upload or not upload.get("path"):
+def sent_file(files: VisitorFiles, visitor: Visitor, upload: Upload | None) -> tuple[Path, str]:
+    """Where a file that the visitor has sent lies, and its clean name; raises InputError where there is none."""
+    if not isinstance(upload, dict) or not upload.get("path"):
         raise InputError("There is no photo yet: upload, paste or take one first.")
-    path = Path(upload["path"])
-    return path, clean_name(upload.get("orig_name") or path.name)
+    path = files.find(visitor, upload["path"])
+    name = upload.get("orig_name")
+    return path, clean_name(name if isinstance(name, str) and name else path.name)
 
 
 def _save(folder: Path, name: str, data: bytes) -> Path:

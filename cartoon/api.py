@@ -1,67 +1,39 @@
 """The REST door: one photo in, one picture out, and what styles there are."""
 
 import re
-from collections.abc import AsyncGenerator
 from dataclasses import dataclass
-from typing import Any, Final
+from pathlib import Path
+from typing import Final
 from urllib.parse import quote
 
 import anyio
 import anyio.to_thread
 from fastapi import APIRouter, FastAPI, Request, Response
-from fastapi.responses import JSONResponse
-from starlette.datastructures import FormData, UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 
 from cartoon import health, metrics
-from cartoon.errors import (
-    CartoonError,
-    InputError,
-    MissingError,
-    OptionsError,
-    ResourceError,
-    StyleError,
-    TooLargeError,
-    UnsupportedError,
-)
+from cartoon.answers import INTERNAL, QueueFullError, refusal_of, refused
+from cartoon.errors import CartoonError, OptionsError
+from cartoon.form import receive
+from cartoon.intake import Reception
+from cartoon.owner import visitor_of
 from cartoon.readiness import Readiness
-from cartoon.request import Drawing, Studio, clean_name, draw, options_from
-from cartoon.settings import Options, Settings
-from cartoon.wording import without_paths
+from cartoon.request import Drawing, Studio, draw, options_from
+from cartoon.settings import Options
 
 MORE_AT_ONCE: Final = 1
 """Requests beyond those that are drawn at the same time: one decodes or encodes meanwhile."""
-ENVELOPE_BYTES: Final = 64 * 1024
-"""What a multipart form may hold beside the picture."""
-DRAIN_FACTOR: Final = 4
-"""A too large upload is read on and thrown away up to this many times the limit before the answer: a client that only
-reads once it has sent everything then sees the sentence, where a closed connection would tell it nothing."""
-STATUS_CODES: Final[tuple[tuple[type[CartoonError], int], ...]] = (
-    (TooLargeError, 413),
-    (UnsupportedError, 415),
-    (InputError, 422),
-    (OptionsError, 400),
-    (StyleError, 400),
-    (MissingError, 404),
-    (ResourceError, 503),
-)
+FIELD: Final = "image"
 _NOT_TOKEN: Final = re.compile(r"[^A-Za-z0-9_-]+")
-
-
-class QueueFullError(ResourceError):
-    """More requests wait already than the settings allow."""
-
-    code = "queue_full"
 
 
 @dataclass(frozen=True, eq=False)
 class Upload:
-    """The form of one request: the picture's bytes, its clean name, and the other fields as sent."""
+    """The form of one request: where the picture lies on disk until its turn, its clean name, the other fields."""
 
-    data: bytes
+    path: Path
     name: str
-    fields: dict[str, Any]
+    fields: dict[str, str]
 
 
 class Queue:
@@ -69,7 +41,7 @@ class Queue:
 
     def __init__(self, at_once: int, waiting: int, readiness: Readiness) -> None:
         self._readiness = readiness
-        self._places = at_once + waiting
+        self._waiting, self._places = waiting, at_once + waiting
         self._taken = 0
         self._pipeline = anyio.CapacityLimiter(at_once)
 
@@ -79,7 +51,8 @@ class Queue:
         if self._taken >= self._places:
             metrics.photo_failed(options.style, QueueFullError.code)
             raise QueueFullError(
-                f"{upload.name} has to wait: too many requests are in the queue, try again in seconds."
+                f"{upload.name} has to wait: {self._waiting} requests are in the queue already (CARTOON_MAX_QUEUE), try"
+                " again in seconds."
             )
         self._taken += 1
         try:
@@ -92,15 +65,15 @@ class Queue:
 
     def _draw(self, artist: Studio, upload: Upload, options: Options, max_pixels: int) -> Drawing:
         with self._readiness.work():  # the thread's own: it goes on when the request is cancelled
-            return draw(artist, upload.data, upload.name, options, max_pixels)
+            return draw(artist, upload.path.read_bytes(), upload.name, options, max_pixels)
 
 
-def install(app: FastAPI, artist: Studio, settings: Settings, readiness: Readiness | None = None) -> None:
+def install(app: FastAPI, reception: Reception, readiness: Readiness) -> None:
     """Adds the REST routes and their JSON errors to `app`; must come before a mount at "/" that would shadow them.
 
-    readiness: told to others by /readyz; without one the app is always ready.
+    readiness: told to others by /readyz.
     """
-    readiness = readiness or Readiness()
+    artist, settings = reception.artist, reception.settings
     health.install(app, readiness)
     queue = Queue(artist.at_once + MORE_AT_ONCE, settings.max_queue, readiness)
     router = APIRouter()
@@ -108,11 +81,20 @@ def install(app: FastAPI, artist: Studio, settings: Settings, readiness: Readine
     @router.post("/api/v1/cartoonize")
     async def cartoonize(request: Request) -> Response:
         """Multipart `image` and options -> the picture; errors are JSON {"error", "message"}."""
+        visitor = visitor_of(request)
+        reception.limits.ask(visitor)
+        intake = reception.intake(visitor)
         try:
-            upload = await receive(request, settings.max_upload_mb)
+            fields = await receive(request, intake, (FIELD,), most_files=1)
+            if not intake.sent:
+                raise OptionsError("The picture is missing: send it as a file in the multipart field image.")
+            upload = Upload(intake.sent[0].path, intake.sent[0].name, fields)
+            drawing = await queue.draw(request, artist, upload, settings.max_pixels)
         except ClientDisconnect:
             return Response(status_code=400)
-        drawing = await queue.draw(request, artist, upload, settings.max_pixels)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(intake.close)
         return Response(status_code=400) if drawing is None else picture_response(drawing)
 
     @router.get("/api/v1/styles")
@@ -127,33 +109,11 @@ def install(app: FastAPI, artist: Studio, settings: Settings, readiness: Readine
         message = (
             "There is nothing at this address: use POST /api/v1/cartoonize, GET /api/v1/styles or POST /api/v1/jobs."
         )
-        return JSONResponse({"error": "not_found", "message": message}, status_code=404)
+        return refused(404, "not_found", message)
 
     app.include_router(router)
     app.add_exception_handler(CartoonError, _refuse)
     app.add_exception_handler(Exception, _fail)
-
-
-async def receive(request: Request, max_upload_mb: int) -> Upload:
-    """The request's form, never holding more than the limit in memory or on disk.
-
-    Raises TooLargeError over `max_upload_mb` (also from Content-Length alone), OptionsError for anything but one
-    multipart form with one file field `image`.
-    """
-    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
-        raise OptionsError("The request is not a form: send multipart/form-data with the picture in the field image.")
-    limit = max_upload_mb * 2**20
-    parser = MultiPartParser(request.headers, _bounded(request, limit), max_files=1, max_fields=20)
-    try:
-        form = await parser.parse()
-    except MultiPartException as error:
-        raise OptionsError(
-            f"The form cannot be read ({error.message.rstrip('.')}): send one picture in image."
-        ) from error
-    try:
-        return await _unpack(form, limit, max_upload_mb)
-    finally:
-        await form.close()
 
 
 def picture_response(drawing: Drawing) -> Response:
@@ -169,46 +129,10 @@ def picture_response(drawing: Drawing) -> Response:
     return Response(drawing.data, media_type=drawing.media_type, headers=headers)
 
 
-async def _bounded(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
-    length = request.headers.get("content-length", "")
-    declared = int(length) if length.isdigit() else 0
-    most = limit + ENVELOPE_BYTES
-    received = 0
-    if declared <= DRAIN_FACTOR * most:
-        async for chunk in request.stream():
-            received += len(chunk)
-            if received > DRAIN_FACTOR * most:
-                break
-            if max(declared, received) <= most:
-                yield chunk
-    if max(declared, received) > most:
-        raise TooLargeError(f"The upload is larger than {limit // 2**20} MB: send a smaller picture.")
-
-
-async def _unpack(form: FormData, limit: int, max_upload_mb: int) -> Upload:
-    repeated = [name for name in form if len(form.getlist(name)) > 1]
-    if repeated:
-        raise OptionsError(f"The field {clean_name(repeated[0])!r} came more than once: send each field once.")
-    image = form.get("image")
-    if not isinstance(image, UploadFile) or not (image.filename or image.size):
-        raise OptionsError("The picture is missing: send it as a file in the multipart field image.")
-    name = clean_name(image.filename)
-    if (image.size or 0) > limit:
-        raise TooLargeError(f"{name} is larger than {max_upload_mb} MB: send a smaller picture.")
-    fields = {key: value for key, value in form.items() if key != "image"}
-    return Upload(await image.read(), name, fields)
-
-
 def _refuse(request: Request, error: Exception) -> Response:
     assert isinstance(error, CartoonError)
-    status = next((status for kind, status in STATUS_CODES if isinstance(error, kind)), 500)
-    status = 429 if isinstance(error, QueueFullError) else status
-    headers = {"Retry-After": "2"} if status in (429, 503) else None
-    told = {"error": error.code, "message": without_paths(str(error))}
-    return JSONResponse(told, status_code=status, headers=headers)
+    return refusal_of(error)
 
 
 def _fail(request: Request, error: Exception) -> Response:
-    # The server logs the traceback; a stranger gets no detail of our fault.
-    message = "Something went wrong on our side: try again, and tell the operator if it happens twice."
-    return JSONResponse({"error": "internal", "message": message}, status_code=500)
+    return refused(500, metrics.INTERNAL, INTERNAL)

@@ -225,10 +225,22 @@ def serve(
     port: Annotated[int | None, typer.Option(help="Port to listen on.", show_default="7860")] = None,
     device: Device = None,
     precision: Annotated[str | None, typer.Option(help="auto, fp32, bf16 or fp16.", show_default="auto")] = None,
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A name that it is reached by, beside localhost and addresses; repeatable."),
+    ] = None,
+    password: Annotated[str | None, typer.Option(help="Ask for it on the page; rather CARTOON_PASSWORD.")] = None,
 ) -> None:
     """Serve the page and REST on one port, like `python app.py`."""
     with exit_codes():
-        settings = _settings(host=host, port=port, device=device, precision=precision)
+        settings = _settings(
+            host=host,
+            port=port,
+            device=device,
+            precision=precision,
+            allowed_hosts=allowed_host or None,
+            password=password,
+        )
         from cartoon.server import serve as serve_forever
 
         serve_forever(settings)

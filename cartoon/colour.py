@@ -134,7 +134,8 @@ def _scaled(values: NDArray[np.generic], low: float, high: float) -> NDArray[np.
         gray: NDArray[np.uint8] = table[values]
         return gray
     spread = (values.astype(np.float32) - np.float32(low)) * np.float32(255.0 / (high - low))
-    return np.rint(np.nan_to_num(spread, nan=0.0, posinf=255.0, neginf=0.0)).clip(0, 255).astype(np.uint8)
+    finite: NDArray[np.float32] = np.nan_to_num(spread, nan=0.0, posinf=255.0, neginf=0.0)
+    return np.rint(finite).clip(0, 255).astype(np.uint8)
 
 
 def _from_lab(im: Image.Image) -> Image.Image:

@@ -8,6 +8,7 @@ from cartoon.image import Cartoon, Face, Photo, Pixels
 from cartoon.jobs.draw import Artist
 from cartoon.portrait.upscale import Upscaler, weights_of
 from cartoon.settings import Care, Options, Settings
+from cartoon.styles.devices import pick_device, use_cores
 from cartoon.styles.weights import sha256_of
 from cartoon.work import Load, Request, finish
 
@@ -46,4 +47,5 @@ def enlarge(request: Request, options: Options, settings: Settings, load: Load |
 
 def load_enlarger(scale: int, settings: Settings) -> Artist:
     """The best network there is for a scale."""
+    use_cores(pick_device(settings.device))
     return Enlarger(Upscaler.best(scale, settings.styles_dir, settings.device, settings.precision))

@@ -14,7 +14,9 @@
     |   +-- WorkerLostError     the process that drew it died
     |   +-- BusyError           another process works on this job
     |   +-- DrainingError       this process is about to stop and begins nothing new
+    |   +-- LimitError          a visitor has, or asks for, as much as one may
     +-- MissingError        there is no such job
+    +-- ForbiddenError      it is there, and somebody else's
     +-- QualityError        what was drawn, also with every fallback, is not fit to deliver
     +-- QuarantineError     the photo crashed its worker time and again; it is not tried any more
 
@@ -109,10 +111,22 @@ class DrainingError(ResourceError):
     code = "draining"
 
 
+class LimitError(ResourceError):
+    """A visitor has, or asks for, as much as the settings give to one; the sentence names the limit."""
+
+    code = "limit"
+
+
 class MissingError(CartoonError):
     """There is no such job, or it is somebody else's."""
 
     code = "not_found"
+
+
+class ForbiddenError(CartoonError):
+    """It is there, but whoever asks may not do that."""
+
+    code = "forbidden"
 
 
 class QualityError(CartoonError):

@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cartoon import metrics
+from cartoon.answers import refused
 from cartoon.errors import DrainingError
 from cartoon.readiness import Readiness
 
@@ -82,5 +83,4 @@ class _Door:
 
 
 def _not_now(code: str, message: str) -> Response:
-    headers = {"Retry-After": str(RETRY_SECONDS)}
-    return JSONResponse({"error": code, "message": message}, status_code=503, headers=headers)
+    return refused(503, code, message, RETRY_SECONDS)

@@ -3,21 +3,23 @@
 import errno
 import io
 import logging
+import math
 import os
 import secrets
 import stat
 import struct
 import zlib
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageFile
 
 from cartoon import decoder, sniff
-from cartoon.colour import to_srgb
+from cartoon.colour import Colours, to_srgb
 from cartoon.errors import (
     InputError,
     OptionsError,
@@ -28,6 +30,7 @@ from cartoon.errors import (
     UnreadableError,
     UnsupportedError,
 )
+from cartoon.turns import Gate, Ticket
 
 if TYPE_CHECKING:
     from cartoon.settings import Format
@@ -41,6 +44,13 @@ MIN_SIDE: Final = 8
 """px; less holds no picture that could be drawn."""
 MAX_ASPECT: Final = 64
 """Long side over short side; at the smallest drawing, 64 px, the short side still has a pixel."""
+
+MOST_KEPT: Final = 40_000_000
+"""Pixels of a photo that are kept; a larger one is read at a half, a third ...: more than 4096 px are never drawn."""
+_BAND_PIXELS: Final = 1 << 22
+"""Pixels of a large picture that are in its decoder's and in our form at a time."""
+_BY_THE_PICTURE: Final = ("I", "F")
+"""Beginnings of Pillow's modes whose black and white are looked up in the whole picture."""
 
 _READ_SUFFIXES: Final = (
     ".jpg .jpeg .jpe .jfif .mpo .png .apng .webp .gif .tif .tiff .bmp .avif .jp2 .j2k .j2c .jpc .jpf .jpx "
@@ -78,6 +88,25 @@ _DECODER_PROBLEMS: Final = (
 
 FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """What the system says when a file does not fit."""
+
+
+class Decoding:
+    """The memory of this process that pictures take while they are decoded: only so many pixels at a time."""
+
+    def __init__(self, pixels: int) -> None:
+        self._gate = Gate(pixels)
+
+    def allow(self, pixels: int) -> None:
+        """Decode so many pixels at a time from now on; a picture of more is decoded when no other is."""
+        self._gate = Gate(pixels)
+
+    def turn(self, pixels: int) -> AbstractContextManager[None]:
+        """Wait for so many pixels in order of arrival, and give them back."""
+        return self._gate.turn(Ticket(), pixels)
+
+
+decoding: Final = Decoding(120_000_000)
+"""The one of this process, as its memory is one, whichever door a picture comes through."""
 
 Pixels = NDArray[np.uint8]
 """uint8 (H, W, 3), sRGB, 0..255."""
@@ -142,11 +171,13 @@ def decode(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Photo:
     try:
         screened = sniff.screen(data, name)
         im = decoder.opened(screened, name)
-        _check_size(im.size, name, max_pixels)
-        sniff.check_effort(screened, *im.size, name)
-        picture = decoder.upright(im, screened)
-        _check_size(picture.im.size, name, max_pixels)  # a frame may be larger than its file said
-        return _photo(picture, screened.kind, name)
+        whole = im.size
+        _check_size(whole, name, max_pixels)
+        sniff.check_effort(screened, *whole, name)
+        if screened.kind == "JPEG" and whole[0] * whole[1] > MOST_KEPT:
+            im.draft(None, (whole[0] // 2, whole[1] // 2))  # libjpeg leaves the finer frequencies out as it decodes
+        with decoding.turn(im.size[0] * im.size[1]):
+            return _decoded(im, screened, name, max_pixels, whole)
     except MemoryError as problem:
         raise ResourceError(f"{name} does not fit into memory now: try again later or shrink it.") from problem
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as problem:
@@ -287,8 +318,8 @@ def _check_size(size: tuple[int, int], name: str, max_pixels: int) -> None:
     width, height = size
     if width * height > max_pixels:
         raise TooLargeError(
-            f"{name} has {width} x {height} pixels, more than the {max_pixels / 1e6:g} million that are safe to decode:"
-            " shrink it first."
+            f"{name} has {width} x {height} pixels, more than the {max_pixels / 1e6:g} million that are safe to decode"
+            " (CARTOON_MAX_PIXELS): shrink it first."
         )
     if min(size) < MIN_SIDE:
         raise InputError(
@@ -301,9 +332,41 @@ def _check_size(size: tuple[int, int], name: str, max_pixels: int) -> None:
         )
 
 
-def _photo(picture: decoder.Picture, kind: sniff.Kind, name: str) -> Photo:
-    colours = to_srgb(picture.im, picture.bits, picture.inverted)
+def _decoded(
+    im: ImageFile.ImageFile, screened: sniff.Screened, name: str, max_pixels: int, whole: tuple[int, int]
+) -> Photo:
+    """The decoder's picture as a Photo; what the decoder took is given back when this returns."""
+    picture = decoder.upright(im, screened)
+    _check_size(picture.im.size, name, max_pixels)  # a frame may be larger than its file said
+    return _photo(picture, screened.kind, name, whole)
+
+
+def _kept(picture: decoder.Picture) -> Colours:
+    """The picture in sRGB, at a half, a third ... where it has more than MOST_KEPT pixels; band by band then."""
+    width, height = picture.im.size
+    factor = math.ceil((width * height / MOST_KEPT) ** 0.5)
+    if factor == 1:
+        return to_srgb(picture.im, picture.bits, picture.inverted)
+    rows = height if picture.im.mode.startswith(_BY_THE_PICTURE) else max(1, _BAND_PIXELS // width // factor) * factor
+    pixels: list[Pixels] = []
+    alphas: list[Alpha] = []
+    notes: tuple[str, ...] = ()
+    opaque = True
+    for top in range(0, height, rows):
+        band = to_srgb(picture.im.crop((0, top, width, min(height, top + rows))), picture.bits, picture.inverted)
+        pixels.append(np.asarray(Image.fromarray(band.pixels).reduce(factor)))
+        opaque, notes = opaque and band.alpha is None, band.notes
+        alpha = np.full(band.pixels.shape[:2], 255, np.uint8) if band.alpha is None else band.alpha
+        alphas.append(np.asarray(Image.fromarray(alpha).reduce(factor)))
+    return Colours(np.concatenate(pixels), None if opaque else np.concatenate(alphas), notes)
+
+
+def _photo(picture: decoder.Picture, kind: sniff.Kind, name: str, whole: tuple[int, int]) -> Photo:
+    colours = _kept(picture)
     notes = [*picture.notes, *colours.notes]
+    height, width = colours.pixels.shape[:2]
+    if width * height < whole[0] * whole[1]:
+        notes.append(f"its {whole[0] * whole[1] / 1e6:.0f} million pixels were read as {width} x {height}")
     if colours.alpha is not None and not colours.alpha.any():
         notes.append("it is transparent everywhere")
     format = {"JPEG": "jpg", "WEBP": "webp"}.get(kind, "png")

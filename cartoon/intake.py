@@ -1,20 +1,20 @@
 """What strangers send for a job: onto disk under our names, within limits, and then to the desk."""
 
 import os
-import secrets
 import shutil
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Final, get_args
 
 from cartoon.errors import InputError, OptionsError, StorageError, StyleError, TooLargeError
-from cartoon.image import FULL
+from cartoon.home import disk_told, private_folder
 from cartoon.jobs.desk import Ask, Desk, Sent
 from cartoon.jobs.job import Gate
+from cartoon.limits import Limits
+from cartoon.owner import Visitor
 from cartoon.request import Studio, clean_name, options_from
 from cartoon.settings import Settings
 
@@ -29,12 +29,19 @@ ZIP: Final = ".zip"
 class Intake:
     """A folder that takes files one after the other; refuses what is too large or does not fit on the disk.
 
-    sent: what lies there, for the desk. Every method raises TooLargeError or StorageError.
+    sent: what lies there, for the desk. room: raises when so many bytes are more than the visitor may have here. came:
+    hears how many bytes of which file have come. Every method raises TooLargeError, LimitError or StorageError.
     """
 
-    def __init__(self, folder: Path, settings: Settings) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        settings: Settings,
+        room: Callable[[int], None] = lambda size: None,
+        came: Callable[[str, int], None] = lambda name, size: None,
+    ) -> None:
         self.sent: list[Sent] = []
-        self._folder, self._settings = folder, settings
+        self.folder, self._settings, self._room, self._came = folder, settings, room, came
         self._file: BinaryIO | None = None
         self._name, self._size, self._total = "", 0, 0
 
@@ -42,8 +49,13 @@ class Intake:
         """So many bytes are about to come, or have."""
         most = self._settings.max_job_mb
         if size > most * 2**20:
-            raise TooLargeError(f"The photos are larger than {most} MB in all: send them as several jobs.")
-        if shutil.disk_usage(self._folder).free < ROOM_FACTOR * size:
+            raise TooLargeError(
+                f"The photos are larger than {most} MB in all (CARTOON_MAX_JOB_MB): send them as several jobs."
+            )
+        self._room(size)
+        with disk_told():
+            free = shutil.disk_usage(self.folder).free
+        if free < ROOM_FACTOR * size:
             raise StorageError(
                 "There is no room for these photos on the server's disk: try again later, or send fewer."
             )
@@ -51,32 +63,38 @@ class Intake:
     def begin(self, raw_name: str | None) -> None:
         """A file of this name comes next."""
         self._next(raw_name)
-        with _full_disk_told():
-            self._file = (self._folder / str(len(self.sent))).open("xb")
+        with disk_told():
+            self._file = (self.folder / str(len(self.sent))).open("xb")
 
     def write(self, data: bytes) -> None:
         """More of the file."""
         assert self._file is not None
         self._count(len(data))
-        with _full_disk_told():
+        with disk_told():
             self._file.write(data)
+        self._came(self._name, len(data))
 
     def end(self) -> None:
         """The file is whole; one without a name and a byte is what a form's empty field sends, and no file."""
         assert self._file is not None
-        with _full_disk_told():
+        with disk_told():
             self._file.close()
         self._file = None
         if self._size or self._name:
-            self.sent.append(Sent(self._folder / str(len(self.sent)), clean_name(self._name)))
+            self.sent.append(Sent(self.folder / str(len(self.sent)), clean_name(self._name)))
         else:
-            (self._folder / str(len(self.sent))).unlink()
+            (self.folder / str(len(self.sent))).unlink()
+
+    @property
+    def size(self) -> int:
+        """Bytes that have come so far."""
+        return self._total
 
     def link(self, path: Path, raw_name: str | None) -> None:
         """Take a file that lies on this machine already; it stays there, too."""
         self._next(raw_name)
         self._count(path.stat().st_size)
-        place = self._folder / str(len(self.sent))
+        place = self.folder / str(len(self.sent))
         link_or_copy(path, place)
         self.sent.append(Sent(place, clean_name(raw_name)))
 
@@ -88,7 +106,7 @@ class Intake:
         """Remove what nobody has taken over."""
         if self._file is not None:
             self._file.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def __enter__(self) -> "Intake":
         return self
@@ -106,7 +124,10 @@ class Intake:
         zipped = self._name.lower().endswith(ZIP)
         most = self._settings.max_job_mb if zipped else self._settings.max_upload_mb
         if self._size > most * 2**20:
-            raise TooLargeError(f"{clean_name(self._name)} is larger than {most} MB: leave it out or make it smaller.")
+            setting = "CARTOON_MAX_JOB_MB" if zipped else "CARTOON_MAX_UPLOAD_MB"
+            raise TooLargeError(
+                f"{clean_name(self._name)} is larger than {most} MB ({setting}): leave it out or make it smaller."
+            )
         if self._total > self._settings.max_job_mb * 2**20:
             self.expect(self._total)
 
@@ -119,17 +140,26 @@ class Reception:
     artist: Studio
     settings: Settings
     folder: Path
+    limits: Limits = field(init=False)
 
-    def intake(self) -> Intake:
-        """A fresh intake, to be closed when its job has begun."""
-        folder = self.folder / secrets.token_hex(16)
-        folder.mkdir(mode=0o700, parents=True)
-        return Intake(folder, self.settings)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "limits", Limits(self.settings, self.desk))
 
-    def admit(self, intake: Intake, asked: Mapping[str, Any], owner: str) -> str:
+    def intake(
+        self,
+        visitor: Visitor,
+        folder: Path | None = None,
+        came: Callable[[str, int], None] = lambda name, size: None,
+    ) -> Intake:
+        """A fresh intake, to be closed when its job has begun. folder: an empty one, in place of one that waits."""
+        if folder is None:
+            folder = private_folder(self.folder)
+        return Intake(folder, self.settings, lambda size: self.limits.check_room(visitor, size), came)
+
+    def admit(self, intake: Intake, asked: Mapping[str, Any], visitor: Visitor) -> str:
         """Begin the job and return its id; asked: the options' fields, `gate` and `title`.
 
-        Raises OptionsError, StyleError, InputError when there is no photo, StorageError.
+        Raises OptionsError, StyleError, InputError when there is no photo, LimitError, StorageError.
         """
         fields = dict(asked)
         gate: Gate = fields.pop("gate", None) or "flag"
@@ -140,8 +170,12 @@ class Reception:
         if not intake.sent:
             raise InputError("There are no photos yet: add some files, or a zip of them.")
         intake.finish()
-        with _full_disk_told():
-            return self.desk.create(intake.sent, Ask(options, owner, gate, title=title or intake.sent[0].name))
+        self.limits.check_jobs(visitor)
+        with disk_told():
+            ask = Ask(options, visitor.owner, gate, title=title or intake.sent[0].name)
+            id = self.desk.create(intake.sent, ask)
+        self.limits.stored(visitor, self.desk.glance(id).order.out.parent, intake.size, id)
+        return id
 
 
 def model_of(artist: Studio) -> Callable[[str], str]:
@@ -166,18 +200,8 @@ def clean_title(raw: str) -> str:
 
 def link_or_copy(source: Path, place: Path) -> None:
     """The same file under a second name; a copy where the disks differ or know no links. Raises StorageError."""
-    with _full_disk_told():
+    with disk_told():
         try:
             os.link(source, place)
         except OSError:
             shutil.copyfile(source, place)
-
-
-@contextmanager
-def _full_disk_told() -> Iterator[None]:
-    try:
-        yield
-    except OSError as problem:
-        if problem.errno in FULL:
-            raise StorageError("The server's disk is full: try again later, or send fewer photos.") from problem
-        raise

@@ -14,8 +14,9 @@ from cartoon.actions import PLAIN_COLOUR, Upload, asked_for, sentences, taken_in
 from cartoon.errors import MissingError
 from cartoon.intake import Reception
 from cartoon.jobs.desk import Desk, Glance
-from cartoon.owner import owner_of
+from cartoon.owner import check_owner, visitor_of
 from cartoon.settings import Options
+from cartoon.uploads import VisitorFiles
 from cartoon.wording import at_rest, machine_line, sentence
 
 VIEW: Final = (
@@ -47,11 +48,12 @@ class JobActions:
     """The actions over one desk."""
 
     reception: Reception
+    files: VisitorFiles
 
     def start(self, request: gr.Request, photos: list[Upload] | None, *fields: Any) -> Shown:
         """Photos and options -> a job, shown."""
         with sentences("Not started"):
-            id = taken_in(self.reception, photos, asked_for(fields), owner_of(request.cookies))
+            id = taken_in(self.reception, self.files, photos, asked_for(fields), visitor_of(request))
             return self._shown(id, request)
 
     def arrive(self, request: gr.Request) -> list[Any]:
@@ -94,6 +96,7 @@ class JobActions:
 
     def _said(self, say: Callable[[str], None], id: str, request: gr.Request) -> Shown:
         with sentences("Not done"):
+            check_owner(self._desk, id, visitor_of(request).owner)
             say(id)
         return self._shown(id, request)
 
@@ -101,13 +104,13 @@ class JobActions:
         parts: dict[str, Any] = {"job": id, "seen": "", "timer": gr.Timer(active=False), "machine": self._machine()}
         parts |= {"controls": gr.Row(visible=False), "progress": panel.progress_bar(INVITATION, 0.0)}
         try:
-            parts |= self._panel(id) if id else {}
+            parts |= self._panel(id, visitor_of(request).owner) if id else {}
         except MissingError:
             parts |= {"progress": panel.progress_bar(GONE, 0.0)}
-        parts["history"] = panel.history(self._desk.jobs(owner_of(request.cookies)), id)
+        parts["history"] = panel.history(self._desk.jobs(visitor_of(request).owner), id)
         return [parts.get(name, "" if name in ("download", "failures", "gallery") else gr.skip()) for name in VIEW]
 
-    def _panel(self, id: str) -> dict[str, Any]:
+    def _panel(self, id: str, owner: str) -> dict[str, Any]:
         glance, latest = self._desk.glance(id), self._desk.latest(id, panel.PICTURES)
         counts, halted = glance.counts, glance.state in ("paused", "cancelled")
         goes_on = counts.remaining > 0 and glance.state != "damaged"
@@ -116,7 +119,7 @@ class JobActions:
             "seen": _mark(glance),
             "timer": gr.Timer(active=not at_rest(glance)),
             "progress": panel.progress_bar(sentence(glance), counts.settled / max(1, counts.total)),
-            "controls": gr.Row(visible=True),
+            "controls": gr.Row(visible=bool(owner) and glance.order.owner == owner),
             "pause": gr.Button("Resume" if halted else "Pause", interactive=goes_on),
             "cancel": gr.Button(interactive=goes_on and glance.state != "cancelled"),
             "retry": gr.Button(interactive=failed),

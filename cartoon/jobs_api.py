@@ -21,7 +21,7 @@ from cartoon.form import receive
 from cartoon.intake import Reception
 from cartoon.jobs import report
 from cartoon.jobs.desk import Glance
-from cartoon.owner import owner_of
+from cartoon.owner import check_owner, visitor_of
 from cartoon.pack import MEDIA_TYPE, packed
 from cartoon.readiness import Readiness
 from cartoon.wording import at_rest, without_paths, zip_name
@@ -78,23 +78,28 @@ class _Routes:
         self._shrinking = anyio.CapacityLimiter(THUMBS_AT_ONCE)
 
     async def create(self, request: Request) -> Response:
-        """Multipart pictures or zips in `images` and options -> {"id", "url"}."""
-        intake = self._reception.intake()
+        """Multipart pictures or zips in `images` and options -> {"id", "url", "owner"}.
+
+        owner: for the header X-Cartoon-Owner of whoever is to pause, cancel or delete the job, and keeps no cookies.
+        """
+        visitor = visitor_of(request)
+        self._reception.limits.ask(visitor)
+        intake = self._reception.intake(visitor)
         try:
             fields = await receive(request, intake)
-            owner = owner_of(request.cookies)
-            id = await anyio.to_thread.run_sync(self._reception.admit, intake, fields, owner)
+            id = await anyio.to_thread.run_sync(self._reception.admit, intake, fields, visitor)
         except ClientDisconnect:
             return Response(status_code=400)
         finally:
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(intake.close)
         url = _root(request, id)
-        return JSONResponse({"id": id, "url": url}, status_code=201, headers={"Location": url})
+        told = {"id": id, "url": url, "owner": visitor.owner}
+        return JSONResponse(told, status_code=201, headers={"Location": url, **NOT_KEPT})
 
     async def mine(self, request: Request) -> Response:
         """The jobs of whoever asks, the latest first."""
-        glances = await self._ask(self._desk.jobs, owner_of(request.cookies))
+        glances = await self._ask(self._desk.jobs, visitor_of(request).owner)
         return JSONResponse({"jobs": [as_told(one, request) for one in glances]}, headers=NOT_KEPT)
 
     async def show(self, request: Request, id: str) -> Response:
@@ -105,13 +110,15 @@ class _Routes:
         """A route that says something to a job and answers with where it stands then."""
 
         async def route(request: Request, id: str) -> Response:
+            await self._ask(check_owner, self._desk, id, visitor_of(request).owner)
             await self._ask(act, id)
             return await self.show(request, id)
 
         return route
 
-    async def remove(self, id: str) -> Response:
+    async def remove(self, request: Request, id: str) -> Response:
         """Stops a job and removes all of it."""
+        await self._ask(check_owner, self._desk, id, visitor_of(request).owner)
         await self._ask(self._desk.remove, id)
         return Response(status_code=204)
 

@@ -1,5 +1,6 @@
 """Everything on one port: the REST door and the page mounted on one application, and the process that serves it."""
 
+import asyncio
 import logging
 import os
 import signal
@@ -9,23 +10,30 @@ import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import CancelledError
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from types import FrameType
 from typing import Final
 
 import uvicorn
 from fastapi import FastAPI
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cartoon import api, jobs_api, logs, metrics
+from cartoon.connections import ACCEPTED_AT_ONCE, BACKLOG, Doorkeeper, Patience
 from cartoon.errors import CartoonError, OptionsError
 from cartoon.home import Home, open_home
+from cartoon.hosts import is_loopback
+from cartoon.image import decoding
 from cartoon.intake import Reception, model_of
+from cartoon.jobs.crew import Spare, Worker, load_cartoonizer
 from cartoon.jobs.desk import Desk
 from cartoon.jobs.draw import Judge
+from cartoon.login import Login
 from cartoon.owner import Owners
+from cartoon.perimeter import Perimeter
 from cartoon.readiness import Readiness
 from cartoon.request import Studio
 from cartoon.settings import Settings
+from cartoon.uploads import VisitorFiles
 
 SETTLE_SECONDS: Final = 4
 """How long after SIGTERM the port still answers, and refuses new work, while there is work under way."""
@@ -36,34 +44,31 @@ GRACE_SECONDS: Final = 5
 Docker kills."""
 INSIST_SECONDS: Final = 0.5
 """A second signal before that is the same wish: who signals a process group reaches the app through `make`, too."""
+TICK_SECONDS: Final = 0.1
+"""How often a second signal is looked for while everything ends."""
 CLOSE_SECONDS: Final = 1.0
 """How long jobs may take to end what is under way once all requests have ended; what is cut off is drawn again."""
 SWEEP_SECONDS: Final = 3600
 DAY_SECONDS: Final = 86_400
 RETRY_SECONDS: Final = 5
 """Until the first picture is tried again, when memory was too short for it."""
-HEADERS: Final = (
-    # The browser itself then refuses to talk to any other host, whatever a page library may try.
-    (
-        b"content-security-policy",
-        b"default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; object-src 'none'",
-    ),
-    (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"same-origin"),
-)
 LAST_PORT: Final = 65535
-_FETCHING: Final = ("/file=http:", "/file=https:", "/proxy=")
 _log = logging.getLogger(__name__)
 
 
 def create_app(
-    artist: Studio, settings: Settings, warm: Callable[[], None] | None = None, judge: Judge | None = None
+    artist: Studio,
+    settings: Settings,
+    warm: Callable[[], None] | None = None,
+    judge: Judge | None = None,
+    spare: Spare | None = None,
 ) -> FastAPI:
     """REST under /api/v1, /healthz, /readyz and /metrics, the page and its own endpoints at `/`, for any ASGI server.
 
     warm: draws the artist's first picture, in a thread once the app starts; the app says that it is ready when that is
     done, or from the start without it. `app.state.readiness` tells everybody and is told to drain.
     judge: the quality gate of jobs. They live under `settings.data_dir`, and go on with the next app made over it.
+    spare: for the last tries of photos that this process may have died over; without it they are made here.
     """
     home = open_home(settings.data_dir)
     # Written, not read: Gradio takes these two from the environment only, and reads them while its page is built.
@@ -71,9 +76,10 @@ def create_app(
     os.environ["GRADIO_TEMP_DIR"] = str(home.page)
     from cartoon import ui  # here, so that Gradio is imported after the lines above
 
-    desk = Desk(home.jobs, artist, model_of(artist), settings.max_pixels, judge)
+    decoding.allow(settings.max_pixels_under_way)
+    desk = Desk(home.jobs, artist, model_of(artist), settings.max_pixels, judge, spare)
     metrics.watch_jobs(desk.states)
-    reception = Reception(desk, artist, settings, home.incoming)
+    reception, files = Reception(desk, artist, settings, home.incoming), VisitorFiles(home.page)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -91,10 +97,14 @@ def create_app(
     app = FastAPI(title="Cartoon", docs_url=None, redoc_url=None, lifespan=lifespan)
     readiness = app.state.readiness = Readiness(warm=warm is None)
     jobs_api.install(app, reception, readiness)
-    api.install(app, artist, settings, readiness)
-    app.add_middleware(Owners)
-    app.add_middleware(_StayHome)  # after the others, so outside of them: it has to see every answer
-    app.state.end_streams = ui.mount(app, reception, home.page)
+    api.install(app, reception, readiness)
+    app.state.end_streams = ui.mount(app, reception, files)
+    app.state.settings = settings
+    # Each is outside of the one before.
+    app.add_middleware(Owners, embedded=bool(settings.frame_ancestors))
+    app.add_middleware(Login, settings=settings, secret=home.secret())
+    app.add_middleware(Patience)
+    app.add_middleware(Perimeter, settings=settings)
     return app
 
 
@@ -111,12 +121,29 @@ def serve(settings: Settings) -> None:
         from cartoon.portrait.pipeline import Cartoonizer
 
         artist = Cartoonizer.load(settings.device, settings.precision, settings.styles_dir)
+        spare = Spare(partial(Worker, load_cartoonizer, settings, judge))
         try:
-            app = create_app(artist, settings, artist.warm, judge)
-            _log.info("open http://%s:%d", settings.host, listener.getsockname()[1], extra={"event": "serving"})
+            app = create_app(artist, settings, artist.warm, judge, spare)
+            port = listener.getsockname()[1]
+            _log.info("open http://%s:%d", settings.host, port, extra={"event": "serving"})
+            exposed = exposure(settings, port)
+            if exposed:
+                _log.warning("%s", exposed, extra={"event": "exposed"})
             Server(app).run(sockets=[listener])
         finally:
             artist.close()
+
+
+def exposure(settings: Settings, port: int) -> str:
+    """One line that says who can use what without a password or key; "" when nobody else can."""
+    if is_loopback(settings.host) or (settings.password and settings.api_keys):
+        return ""
+    reached = f"Whoever can reach {settings.host} port {port} can use"
+    if settings.password:
+        return ""  # which REST asks for as well
+    if settings.api_keys:
+        return f"{reached} the page without a password: set CARTOON_PASSWORD. REST asks for an API key."
+    return f"{reached} the page and REST: set CARTOON_PASSWORD, and CARTOON_API_KEYS for REST, or listen on 127.0.0.1."
 
 
 class Server(uvicorn.Server):
@@ -130,11 +157,17 @@ class Server(uvicorn.Server):
     def __init__(self, app: FastAPI) -> None:
         # No access log: the page's addresses hold the names of people's files. No log_config: what uvicorn says looks
         # like the rest.
+        settings: Settings = app.state.settings
         super().__init__(
             uvicorn.Config(
                 app,
+                http=Doorkeeper.fitting(settings.max_connections).protocol(),
+                ws="none",
                 access_log=False,
+                server_header=False,
                 timeout_graceful_shutdown=GRACE_SECONDS,
+                forwarded_allow_ips=settings.trusted_proxies,
+                backlog=ACCEPTED_AT_ONCE,
                 log_level="warning",
                 log_config=None,
             )
@@ -144,6 +177,12 @@ class Server(uvicorn.Server):
         self._told_at: float | None = None
         self._busy_at = float("-inf")
         self._insisted = 0
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn's; the system's queue is longer than what asyncio takes from it at once."""
+        await super().startup(sockets)
+        for listener in sockets or []:
+            listener.listen(BACKLOG)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Drains; the second time, ends. The signal is not raised again afterwards, as uvicorn would: to stop is 0."""
@@ -163,8 +202,13 @@ class Server(uvicorn.Server):
         """Closes the port, ends the streams, waits for what is under way; ends the process when that takes too long."""
         _log.info("stopping", extra={"event": "stopping"})
         self._end_streams()
-        await super().shutdown(sockets)
-        if self.force_exit:
+        # Watched, not just awaited: from Python 3.12 on it waits for open connections, whatever is insisted on.
+        closing = asyncio.ensure_future(super().shutdown(sockets))
+        while not closing.done() and not self.force_exit:
+            await asyncio.wait((closing,), timeout=TICK_SECONDS)
+        if not self.force_exit:
+            await closing  # it is done: raises what it has raised
+        else:
             await self.lifespan.shutdown()  # which uvicorn then leaves out: it takes people's photos away
         if self.force_exit or self._busy():
             # A thread that draws cannot be stopped, and both asyncio and Python would wait for it.
@@ -180,25 +224,6 @@ class Server(uvicorn.Server):
         if self._busy():
             self._busy_at = now
         return now - told_at >= SETTLE_SECONDS or now - self._busy_at >= QUIET_SECONDS
-
-
-class _StayHome:
-    """Adds HEADERS to every answer and refuses the addresses through which Gradio would fetch from another host."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message = {**message, "headers": [*message.get("headers", ()), *HEADERS]}
-            await send(message)
-
-        if scope["type"] == "http" and any(part in scope["path"] for part in _FETCHING):
-            await send_with_headers({"type": "http.response.start", "status": 403, "headers": []})
-            await send({"type": "http.response.body", "body": b"This server fetches nothing from other hosts."})
-        else:
-            await self._app(scope, receive, send_with_headers)
 
 
 def _listen(host: str, port: int) -> socket.socket:

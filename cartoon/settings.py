@@ -4,10 +4,10 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from cartoon.errors import OptionsError
 
@@ -38,7 +38,8 @@ class Settings(BaseSettings):
     This class is the only reader of the environment.
     """
 
-    model_config = SettingsConfigDict(env_prefix="CARTOON_", frozen=True)
+    # Without the inputs: a refused password must not stand in a traceback.
+    model_config = SettingsConfigDict(env_prefix="CARTOON_", frozen=True, hide_input_in_errors=True)
 
     host: str = Field(default_factory=lambda: _default_host())
     """This machine only, except in a Hugging Face Space, whose proxy comes from outside the container."""
@@ -62,6 +63,48 @@ class Settings(BaseSettings):
     """The folder whose style files are offered beside the shipped styles; read again when it changes."""
     log: Literal["text", "json"] = "text"
     """How the server's log lines look."""
+
+    # Who may come in. Lists are written with commas between.
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    """Names, `name` or `name:port`, that it is reached by beside loopback names, IP addresses and a Space's own."""
+    frame_ancestors: Annotated[tuple[str, ...], NoDecode] = Field(default_factory=lambda: _default_ancestors())
+    """Origins whose pages may frame ours, as in Content-Security-Policy's frame-ancestors; none outside a Space."""
+    trusted_proxies: str = Field(default_factory=lambda: "*" if in_space() else "127.0.0.1")
+    """Addresses, with commas between, whose X-Forwarded-For and X-Forwarded-Proto are believed; * for all."""
+    password: SecretStr | None = None
+    """What the page asks for; None leaves it open."""
+    api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
+    """What REST asks for as `Authorization: Bearer KEY`; none leaves it open."""
+
+    # What one visitor may take, and all together.
+    visitor_mb: int = Field(20_480, ge=1)
+    """Uploads and jobs that a visitor may have on the server's disk; four times that from one address."""
+    visitor_jobs: int = Field(50, ge=1)
+    """Unfinished jobs of a visitor; four times that from one address."""
+    visitor_requests: int = Field(600, ge=1)
+    """Uploads, drawings and jobs that a visitor may ask for in a minute; four times that from one address."""
+    max_connections: int = Field(512, ge=8)
+    """Open at once; fewer where the system allows fewer descriptors. Half of them from one address."""
+    max_pixels_under_way: int = Field(120_000_000, ge=1)
+    """Of the pictures that are being decoded; a larger one is decoded alone, the others wait."""
+
+    @field_validator("allowed_hosts", "frame_ancestors", "api_keys", mode="before")
+    @classmethod
+    def _listed(cls, told: Any) -> Any:
+        parts = [told] if isinstance(told, str) else told
+        if not all(isinstance(part, str) for part in parts):
+            return told
+        return tuple(one.strip() for part in parts for one in part.split(",") if one.strip())
+
+    @field_validator("password", mode="before")
+    @classmethod
+    def _no_empty_password(cls, told: Any) -> Any:
+        return told or None  # an empty variable is how Docker and Spaces say "not set"
+
+    @property
+    def space_host(self) -> str:
+        """The name that a Hugging Face Space is reached by; "" outside of one."""
+        return os.environ.get("SPACE_HOST", "") if in_space() else ""
 
 
 @dataclass(frozen=True)
@@ -120,8 +163,17 @@ class Care:
     crops: bool = True
 
 
+def in_space() -> bool:
+    """Whether this runs in a Hugging Face Space, which sets SPACE_ID."""
+    return bool(os.environ.get("SPACE_ID"))
+
+
 def _default_host() -> str:
-    return "0.0.0.0" if os.environ.get("SPACE_ID") else "127.0.0.1"
+    return "0.0.0.0" if in_space() else "127.0.0.1"
+
+
+def _default_ancestors() -> tuple[str, ...]:
+    return ("https://huggingface.co", "https://*.hf.space") if in_space() else ()
 
 
 def _default_data_dir() -> Path | None:

@@ -3,25 +3,26 @@
 import html
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import gradio as gr
 from fastapi import FastAPI
 from gradio.routes import App as GradioApp
 from starlette.routing import Mount
 
+from cartoon import page_files
 from cartoon.actions import Actions
+from cartoon.gradio_guard import GradioGuard, Offer
 from cartoon.intake import Reception
 from cartoon.job_actions import JobActions
 from cartoon.job_tab import job_tab, wire_jobs
 from cartoon.option_fields import OptionFields, option_fields
 from cartoon.settings import Options
 from cartoon.styles.registry import PAINTED, StyleCard
+from cartoon.uploads import VisitorFiles
 
 BATCHES_AT_ONCE: Final = 4
 """Callers of /cartoonize_batch whose jobs draw in turns; a caller holds a thread until its job is done."""
-SWEEP_SECONDS: Final = (3600, 6 * 3600)
-"""How often uploads are swept, and how old they may get."""
 EXAMPLES: Final = Path(__file__).parent.parent / "assets" / "examples"
 CSS_FILE: Final = Path(__file__).parent / "ui.css"
 FONTS: Final = ("Inter", "Segoe UI", "Roboto", "Helvetica Neue", "Noto Sans", "DejaVu Sans", "sans-serif")
@@ -29,21 +30,11 @@ FONTS: Final = ("Inter", "Segoe UI", "Roboto", "Helvetica Neue", "Noto Sans", "D
 MONO_FONTS: Final = ("Cascadia Mono", "Consolas", "Menlo", "DejaVu Sans Mono", "monospace")
 
 
-class LocalBlocks(gr.Blocks):
-    """Blocks that never fetch a file from an address a caller sends."""
-
-    async def preprocess_data(self, block_fn: Any, inputs: list[Any], *args: Any, **kwargs: Any) -> Any:
-        """Refuses inputs that name a URL in place of an uploaded file; the rest is Gradio's own."""
-        if _names_url(inputs):
-            sentence = "Upload the photo itself: this server fetches nothing from addresses."
-            raise gr.Error(sentence, title="Not drawn", print_exception=False)
-        return await super().preprocess_data(block_fn, inputs, *args, **kwargs)
-
-
-def build(reception: Reception, results: Path) -> gr.Blocks:
-    """The whole page, wired; files of results lie under `results`, which must be inside Gradio's cache."""
-    does, artist = Actions(reception, results), reception.artist
-    page = LocalBlocks(title="Cartoon", analytics_enabled=False, delete_cache=SWEEP_SECONDS, fill_width=True)
+def build(reception: Reception, files: VisitorFiles) -> gr.Blocks:
+    """The whole page, wired; `files` must lie inside Gradio's cache."""
+    does, artist = Actions(reception, files), reception.artist
+    # Nothing of Gradio's own sweeping: it empties the folder at every start, also of photos that an open page names.
+    page = gr.Blocks(title="Cartoon", analytics_enabled=False, delete_cache=None, fill_width=True)
     with page:
         # A user's own styles are a matter of this server, not of what Cartoon is: they stand among the choices alone.
         titles = [card.title.lower() for card in artist.styles if card.painter != PAINTED]
@@ -57,7 +48,7 @@ def build(reception: Reception, results: Path) -> gr.Blocks:
                 many = job_tab(artist.styles)
         machine = gr.HTML(elem_id="toon-machine")
         _endpoints(does)
-        wire_jobs(page, JobActions(reception), tabs, many, machine)
+        wire_jobs(page, JobActions(reception, files), tabs, many, machine)
         # A style file that was added while the server runs is on offer from the next visit on.
         page.load(
             lambda: _styles_now(artist.styles),
@@ -154,20 +145,24 @@ def _endpoints(does: Actions) -> None:
     )
 
 
-def mount(app: FastAPI, reception: Reception, cache: Path) -> Callable[[], None]:
-    """Mounts the page at `/` of `app`; `cache` is the folder that Gradio was told to keep files in.
+def mount(app: FastAPI, reception: Reception, files: VisitorFiles) -> Callable[[], None]:
+    """Mounts the page at `/` of `app`, with our own uploads and downloads, and a guard before all of it.
 
     Returns what ends the pages' open event streams, to be called in the event loop when the server stops.
     """
     settings = reception.settings
-    page = build(reception, cache / "results")
+    page_files.install(app, reception, files)
+    page = build(reception, files)
+    # Gradio looks where a file lies only in a page that was launched, which a mounted one never is.
+    page.has_launched = True
     page.queue(max_size=settings.max_queue, api_open=False)
+    files.share_what_is_there()
     theme = gr.themes.Soft(primary_hue="violet", secondary_hue="violet", font=FONTS, font_mono=MONO_FONTS)
     gr.mount_gradio_app(
         app,
         page,
         path="/",
-        max_file_size=f"{max(settings.max_upload_mb, settings.max_job_mb)}mb",  # zips; pictures are weighed by actions
+        max_file_size=f"{max(settings.max_upload_mb, settings.max_job_mb)}mb",  # told to the page; uploads are weighed
         show_error=False,
         run_history=False,
         enable_monitoring=False,
@@ -178,12 +173,21 @@ def mount(app: FastAPI, reception: Reception, cache: Path) -> Callable[[], None]
         theme=theme,
         css_paths=[CSS_FILE],
     )
+    waited_for = page._queue.pending_messages_per_session
+    app.add_middleware(GradioGuard, offers=_offers(page), waited_for=waited_for, files=files, limits=reception.limits)
     mounts = [route.app for route in app.routes if isinstance(route, Mount)]
     return next(mounted for mounted in mounts if isinstance(mounted, GradioApp)).stop_event.set
 
 
-def _names_url(value: Any) -> bool:
-    if isinstance(value, dict):
-        path = value.get("path")
-        return (isinstance(path, str) and "://" in path) or any(_names_url(part) for part in value.values())
-    return isinstance(value, list) and any(_names_url(part) for part in value)
+def _offers(page: gr.Blocks) -> dict[str | int, Offer]:
+    """Every function of the page, as the guard knows it."""
+    offers: dict[str | int, Offer] = {}
+    for index, function in page.fns.items():
+        public = function.api_visibility == "public"
+        given = [part for part in function.inputs if not part.skip_api]
+        # What queues draws or takes photos in; the rest looks, or says something short.
+        offer = Offer(index, (len(function.inputs), len(given)), public, counted=bool(function.queue))
+        offers[index] = offer
+        if public and isinstance(function.api_name, str):
+            offers[function.api_name] = offer
+    return offers

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from cartoon import __version__
@@ -13,7 +14,7 @@ from cartoon.errors import CartoonError, OptionsError
 from cartoon.image import write_atomically
 from cartoon.jobs import index, remote, report
 from cartoon.jobs.archive import check_target, write_zip
-from cartoon.jobs.crew import Crew, Threads, Worker
+from cartoon.jobs.crew import Crew, Spare, Threads, Worker, load_cartoonizer
 from cartoon.jobs.draw import Artist
 from cartoon.jobs.folder import INPUTS, OpenJob, mark_of, new_id, open_order
 from cartoon.jobs.job import Attempt, Counts, Gate, Order
@@ -123,14 +124,9 @@ def crew_for(request: Request, settings: Settings, load: Load | None, usual: Loa
         from cartoon.jobs.cluster import OnRay
 
         return OnRay(request.cluster, settings, load or load_cartoonizer, None if load else judge)
-    return Threads(load(settings)) if load else Worker(usual or load_cartoonizer, settings, judge)
-
-
-def load_cartoonizer(settings: Settings) -> Artist:
-    """The real artist; imports torch."""
-    from cartoon.portrait.pipeline import Cartoonizer
-
-    return Cartoonizer.load(settings.device, settings.precision, settings.styles_dir)
+    if load:
+        return Threads(load(settings), spare=Spare(partial(Worker, load, settings)))
+    return Worker(usual or load_cartoonizer, settings, judge)
 
 
 def drawn(request: Request, job: OpenJob, crew: Crew | None, max_pixels: int) -> int:

@@ -3,12 +3,14 @@
 A process of its own because Gradio leaves event loops unclosed, and this project's tests count warnings as errors.
 """
 
+import os
 import socket
 import sys
 import time
 from pathlib import Path
 from typing import Final
 
+from cartoon import server
 from cartoon.image import Cartoon, Photo
 from cartoon.server import Server, create_app
 from cartoon.settings import Options, Settings
@@ -41,16 +43,21 @@ class HoldingArtist(FakeArtist):
         return super().draw(photo, options, urgent=urgent)
 
 
-def main(home: Path) -> None:
-    """Serves on a free port of this machine until the process is ended; pictures of more than 1 MB are refused.
+def main(home: Path, settle_seconds: float | None = None) -> None:
+    """Serves on a free port of this machine until the process is ended; pictures of more than 1 MB are refused, unless
+    a CARTOON_* variable says otherwise.
 
-    A user's own styles are those in FOLDER/styles.
+    A user's own styles are those in FOLDER/styles. settle_seconds: instead of the server's own.
     """
-    app = create_app(HoldingArtist(home), Settings(data_dir=home, max_upload_mb=1, max_job_mb=3))
+    if settle_seconds is not None:
+        server.SETTLE_SECONDS = settle_seconds
+    os.environ.setdefault("CARTOON_MAX_UPLOAD_MB", "1")
+    os.environ.setdefault("CARTOON_MAX_JOB_MB", "3")
+    app = create_app(HoldingArtist(home), Settings(data_dir=home))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         print(listener.getsockname()[1], flush=True)
         Server(app).run(sockets=[listener])
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), *map(float, sys.argv[2:]))

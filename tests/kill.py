@@ -1,31 +1,46 @@
-"""Kills a real run with SIGKILL at random moments, resumes it by the same command, and checks that nothing is lost.
+"""Kills real runs with SIGKILL, goes on by the same command, and checks that nothing is lost, blamed or drawn twice.
 
-`python -m tests.kill --photos 300 --kills 60` is the long version; tests/test_kill.py runs a short one.
+`python -m tests.kill --photos 300 --kills 60` kills the command line between two lines of its journal.
+`python -m tests.kill --early DOOR` kills 0.2 to 4 s after each start, or `--since drawing`: after it began to draw.
+DOOR: run, serve, or desk: a server's desk without its doors, which starts at once and draws slowly.
+tests/test_soak.py runs short ones.
 """
 
 import argparse
 import json
+import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
 import zipfile
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Final, Literal
 
 import cv2
+import httpx
 
 from cartoon.image import encode, read
+from cartoon.jobs import ledger
 from cartoon.jobs.crew import LOOK_AHEAD
+from cartoon.jobs.job import next_try
 from cartoon.portrait.pipeline import CPU_AT_ONCE
 from cartoon.portrait.scale import resize
+from tests.waiting import wait_for
 
-ROOT = Path(__file__).parents[1]
-PATIENCE = 120.0
-IN_FLIGHT = CPU_AT_ONCE + LOOK_AHEAD
+ROOT: Final = Path(__file__).parents[1]
+PATIENCE: Final = 600.0
+IN_FLIGHT: Final = CPU_AT_ONCE + LOOK_AHEAD
+EARLY_SECONDS: Final = (0.2, 4.0)
+Door = Literal["run", "serve", "desk"]
+Since = Literal["start", "drawing"]
+QUIET: Final[dict[str, Any]] = {"cwd": ROOT, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 
 
 def make_photos(folder: Path, count: int, side: int = 256) -> None:
@@ -52,48 +67,222 @@ def lines(out: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in found[0].read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
 
 
+def told(out: Path) -> list[dict[str, Any]]:
+    """The outcomes in the job's journal."""
+    return [line for line in lines(out) if line["event"] == "attempt"]
+
+
 def kill_and_resume(work: Path, photos: int, kills: int, seed: int = 1) -> dict[str, int]:
     """Run, kill, resume, check; counts of what was seen. Raises AssertionError where something was lost."""
     given, out, packed = work / "photos", work / "out", work / "all.zip"
     make_photos(given, photos)
     command = [sys.executable, "-m", "cartoon", "run", str(given), "-o", str(out), "--size", "original"]
     command += ["--zip", str(packed), "--json"]
-    chance, killed, redrawn = random.Random(seed), 0, 0
+    chance, killed = random.Random(seed), 0
     while killed < kills:
-        before = len(lines(out))
+        before = len(told(out))
         if before >= photos:
             break
         most = min(9, max(1, 2 * (photos - before) // (kills - killed) - 1))  # so that photos are left for all kills
         limit = before + chance.randint(1, most)
-        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(command, **QUIET)
         deadline = time.monotonic() + PATIENCE
-        while len(lines(out)) < limit and process.poll() is None:
+        while len(told(out)) < limit and process.poll() is None:
             assert time.monotonic() < deadline, "the run made no progress"
             time.sleep(0.005)
         process.send_signal(signal.SIGKILL)
         process.wait()
         killed += 1
-    marks = sum(path.read_bytes().count(b"\n") for path in out.glob(".cartoon/*/started.jsonl"))
-    assert marks - len(lines(out)) <= IN_FLIGHT * killed, "more than what was in flight was lost"
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=1800)
     assert ended.returncode == 0, ended.stderr
-    journal = lines(out)
-    attempts = Counter(line["item"] for line in journal if line["event"] == "attempt")
-    assert len(attempts) == photos
-    redrawn = sum(number - 1 for number in attempts.values())
-    assert not redrawn, "a photo with a journal line was drawn again"
-    pictures = sorted(path for path in out.rglob("*.png") if ".cartoon" not in path.parts)
-    assert len(pictures) == photos
-    for path in pictures:
-        read(path)  # whole
     wanted = {path.relative_to(given).with_suffix(".png").as_posix() for path in given.rglob("*.jpg")}
-    assert {path.relative_to(out).as_posix() for path in pictures} == wanted
-    assert not [*out.rglob("*.part"), *work.glob(".*.part")], "temporary files were left"
+    seen = check(lines(out), out, wanted)
+    assert seen["interrupted"] <= IN_FLIGHT * killed, "more than what was in flight was lost"
+    assert not [*work.glob(".*.part")], "a temporary file was left"
     with zipfile.ZipFile(packed) as bundle:
         assert bundle.testzip() is None
         assert set(bundle.namelist()) == wanted | {"report.csv", "report.json"}
-    assert not [line for line in journal if line.get("outcome") != "done" and line["event"] == "attempt"]
-    return {"photos": photos, "kills": killed, "lines": len(journal), "drawn_again": redrawn}
+    return {"photos": photos, "kills": killed, **seen}
+
+
+def check(journal: list[dict[str, Any]], out: Path, wanted: set[str]) -> dict[str, int]:
+    """Every picture that was wanted is there, whole and told once; how many drawings were cut short and tried last."""
+    attempts = [line for line in journal if line["event"] == "attempt"]
+    twice = len(attempts) - len({line["item"] for line in attempts})
+    outcomes = Counter(line["outcome"] for line in attempts)
+    assert outcomes == {"done": len(wanted)}, f"{dict(outcomes)}, {twice} told twice"
+    assert not twice, "a photo with a journal line was drawn again"
+    pictures = {path.relative_to(out).as_posix(): path for path in out.rglob("*.png") if ".cartoon" not in path.parts}
+    assert set(pictures) == wanted
+    for path in pictures.values():
+        read(path)  # whole
+    assert not [*out.rglob("*.part")], "temporary files were left"
+    crashed = [line for line in journal if line["event"] == "crashed"]
+    alone = Counter(line["item"] for line in crashed if line["alone"])
+    return {
+        "drawn_again": twice,
+        "interrupted": len(crashed),
+        "alone": alone.total(),
+        "suspects": sum(times > 1 for times in alone.values()),
+    }
+
+
+@dataclass(frozen=True)
+class Run:
+    """The command line over a folder."""
+
+    work: Path
+
+    @property
+    def out(self) -> Path:
+        """Where the results go."""
+        return self.work / "out"
+
+    @property
+    def home(self) -> Path:
+        """The job's folder, once there is one."""
+        return next(self.out.glob(".cartoon/*/manifest.json"), self.out / "none" / "none").parent
+
+    @property
+    def wanted(self) -> set[str]:
+        """The results' names."""
+        given = self.work / "photos"
+        return {path.relative_to(given).with_suffix(".png").as_posix() for path in given.rglob("*.jpg")}
+
+    def start(self) -> "subprocess.Popen[bytes]":
+        """Begin, or go on."""
+        command = [sys.executable, "-m", "cartoon", "run", str(self.work / "photos"), "-o", str(self.out)]
+        return subprocess.Popen([*command, "--json"], start_new_session=True, **QUIET)
+
+    def end(self, process: "subprocess.Popen[bytes]") -> None:
+        """Let it come to its end."""
+        assert process.wait(1800) == 0
+
+
+@dataclass(frozen=True)
+class Serve:
+    """The real server; its job is posted by the first start."""
+
+    work: Path
+
+    @property
+    def home(self) -> Path:
+        """The job's folder, once there is one."""
+        return next(self.work.glob("data/jobs/*/manifest.json"), self.work / "none" / "none").parent
+
+    @property
+    def out(self) -> Path:
+        """Where the results go."""
+        return self.home / "results"
+
+    @property
+    def wanted(self) -> set[str]:
+        """The results' names."""
+        return {path.with_suffix(".png").name for path in (self.work / "photos").rglob("*.jpg")}
+
+    def start(self) -> "subprocess.Popen[bytes]":
+        """Serve, and post the job where there is none yet."""
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        environment = {**os.environ, "CARTOON_DATA_DIR": str(self.work / "data")}
+        command = [sys.executable, "app.py", "--port", str(port)]
+        process = subprocess.Popen(command, env=environment, start_new_session=True, **QUIET)
+        if not self.home.exists():
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+                wait_for(lambda: _answers(client), PATIENCE, "the server did not come up")
+                photos = sorted((self.work / "photos").rglob("*.jpg"))
+                files = [("files", (path.name, path.read_bytes())) for path in photos]
+                assert client.post("/api/v1/jobs", files=files).status_code == 201
+        return process
+
+    def end(self, process: "subprocess.Popen[bytes]") -> None:
+        """Wait until every photo has an outcome, then stop the server."""
+        count = len(self.wanted)
+        wait_for(lambda: len(journal_of(self.home)) >= count, 1800, "the job did not come to its end")
+        process.terminate()
+        process.wait(60)
+
+
+@dataclass(frozen=True)
+class FakeDesk(Serve):
+    """A server's desk that starts within a second and draws slowly: most kills come while it draws."""
+
+    @property
+    def home(self) -> Path:
+        """The job's folder, once there is one."""
+        return next(self.work.glob("jobs/*/manifest.json"), self.work / "none" / "none").parent
+
+    def start(self) -> "subprocess.Popen[bytes]":
+        """Go on with the job, or begin it."""
+        command = [sys.executable, "-m", "tests.fake_desk", str(self.work), str(self.work / "photos")]
+        return subprocess.Popen(command, start_new_session=True, **QUIET)
+
+    def end(self, process: "subprocess.Popen[bytes]") -> None:
+        """Let it come to its end."""
+        assert process.wait(1800) == 0
+
+
+WAYS: Final[dict[Door, type[Run] | type[Serve]]] = {"run": Run, "serve": Serve, "desk": FakeDesk}
+
+
+def early_kills(
+    work: Path, photos: int, kills: int, door: Door, since: Since = "start", seed: int = 1
+) -> dict[str, int]:
+    """Kill the whole group of a run or a server soon after every start, then let it end, and check.
+
+    It stops killing when nothing but last tries is left: those are begun only after a while.
+    Raises AssertionError where a photo was lost, quarantined, or told twice.
+    """
+    make_photos(work / "photos", photos)
+    way = WAYS[door](work)
+    chance, killed = random.Random(seed), 0
+    while killed < kills and len(journal_of(way.home)) + suspects(way.home) < photos:
+        before = _sizes(way.home)
+        process = way.start()
+        try:
+            if since == "drawing":
+                wait_for(_changed(way, before), PATIENCE, "nothing was begun")
+            time.sleep(chance.uniform(*EARLY_SECONDS))
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        killed += 1
+    drawn = len(journal_of(way.home))
+    way.end(way.start())
+    journal = [json.loads(line) for line in (way.home / "journal.jsonl").read_bytes().splitlines()]
+    return {"photos": photos, "kills": killed, "drawn_by_then": drawn, **check(journal, way.out, way.wanted)}
+
+
+def journal_of(home: Path) -> list[dict[str, Any]]:
+    """The outcomes in the journal of a job's folder, as far as they are whole."""
+    journal = home / "journal.jsonl"
+    if not journal.exists():
+        return []
+    whole = [line for line in journal.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
+    return [one for one in map(json.loads, whole) if one["event"] == "attempt"]
+
+
+def suspects(home: Path) -> int:
+    """How many photos wait for their last try."""
+    if not (home / "manifest.json").exists():
+        return 0
+    return sum(next_try(seen) == "apart" for seen in ledger.read(home).state.losses.values())
+
+
+def _changed(way: Run | Serve, before: list[int]) -> Callable[[], bool]:
+    return lambda: _sizes(way.home) != before
+
+
+def _sizes(home: Path) -> list[int]:
+    files = [home / name for name in ("journal.jsonl", "started.jsonl")]
+    return [file.stat().st_size if file.exists() else 0 for file in files]
+
+
+def _answers(client: httpx.Client) -> bool:
+    try:
+        return client.get("/healthz").status_code == 200
+    except httpx.HTTPError:
+        return False
 
 
 def main() -> None:
@@ -102,9 +291,15 @@ def main() -> None:
     parser.add_argument("--photos", type=int, default=300)
     parser.add_argument("--kills", type=int, default=60)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--early", choices=tuple(WAYS), help="kill soon after every start of this door")
+    parser.add_argument("--since", choices=("start", "drawing"), default="start", help="what --early counts from")
     args = parser.parse_args()
     with TemporaryDirectory() as work:
-        print(json.dumps(kill_and_resume(Path(work), args.photos, args.kills, args.seed)))
+        if args.early:
+            seen = early_kills(Path(work), args.photos, args.kills, args.early, args.since, args.seed)
+        else:
+            seen = kill_and_resume(Path(work), args.photos, args.kills, args.seed)
+        print(json.dumps(seen))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import io
 import struct
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from cartoon import api
 from cartoon.errors import ResourceError
 from cartoon.image import encode
+from cartoon.intake import Reception, model_of
+from cartoon.jobs.desk import Desk
 from cartoon.readiness import Readiness
 from cartoon.settings import Settings
 from tests.fakes import CARDS, FakeArtist, TroubledArtist
 from tests.small_style import write_style
+from tests.waiting import PATIENCE
 
 URL = "/api/v1/cartoonize"
 PICTURE = encode(np.full((30, 40, 3), 90, np.uint8), None, "png")
@@ -33,10 +36,24 @@ BOMB = PICTURE[:12] + HUGE + struct.pack(">I", zlib.crc32(HUGE)) + PICTURE[33:]
 SETTINGS = Settings(max_upload_mb=1, max_queue=1)
 
 
-def make_app(artist: FakeArtist, readiness: Readiness | None = None) -> FastAPI:
-    app = FastAPI()
-    api.install(app, artist, SETTINGS, readiness)
-    return app
+Maker = Callable[..., FastAPI]
+
+
+@pytest.fixture
+def make_app(tmp_path: Path) -> Iterator[Maker]:
+    """Makes an app of REST alone; its desk is closed afterwards."""
+    desks: list[Desk] = []
+
+    def made(artist: FakeArtist, readiness: Readiness | None = None) -> FastAPI:
+        app, desk = FastAPI(), Desk(tmp_path / f"jobs{len(desks)}", artist, model_of(artist), 10**6)
+        desks.append(desk)
+        api.install(app, Reception(desk, artist, SETTINGS, tmp_path / "incoming"), readiness or Readiness())
+        return app
+
+    yield made
+    for desk in desks:
+        desk.close()
+    assert not list((tmp_path / "incoming").glob("*"))  # no upload is left behind
 
 
 @pytest.fixture
@@ -45,7 +62,7 @@ def artist() -> FakeArtist:
 
 
 @pytest.fixture
-def client(artist: FakeArtist) -> Iterator[TestClient]:
+def client(make_app: Maker, artist: FakeArtist) -> Iterator[TestClient]:
     with TestClient(make_app(artist)) as client:
         yield client
 
@@ -177,7 +194,7 @@ def test_a_file_just_over_the_limit_is_named(client: TestClient) -> None:
     assert "wide.png" in answer.json()["message"]
 
 
-def test_a_shortage_can_be_tried_again() -> None:
+def test_a_shortage_can_be_tried_again(make_app: Maker) -> None:
     def shortage(name: str) -> None:
         raise ResourceError(f"{name} did not fit into memory: try a smaller size.")
 
@@ -187,7 +204,7 @@ def test_a_shortage_can_be_tried_again() -> None:
     assert int(answer.headers["retry-after"]) > 0
 
 
-def test_our_own_fault_tells_a_stranger_no_detail() -> None:
+def test_our_own_fault_tells_a_stranger_no_detail(make_app: Maker) -> None:
     def fault(name: str) -> None:
         raise RuntimeError(f"secret detail about {name}")
 
@@ -197,9 +214,9 @@ def test_our_own_fault_tells_a_stranger_no_detail() -> None:
     assert "secret" not in answer.text
 
 
-def test_a_full_queue_turns_requests_away_while_the_rest_is_drawn() -> None:
+def test_a_full_queue_turns_requests_away_while_the_rest_is_drawn(make_app: Maker) -> None:
     gate = threading.Event()
-    artist = TroubledArtist(lambda name: None if gate.wait(60) else pytest.fail("the gate stayed shut"))
+    artist = TroubledArtist(lambda name: None if gate.wait(PATIENCE) else pytest.fail("the gate stayed shut"))
     statuses: list[int] = []
     # So many are inside the pipeline, max_queue wait: two more have to be turned away.
     asked = artist.at_once + api.MORE_AT_ONCE + SETTINGS.max_queue + 2
@@ -228,7 +245,9 @@ def test_the_styles_are_listed_with_where_they_come_from(client: TestClient) -> 
     assert all(set(card) == {"id", "title", "licence", "origin", "sha256"} for card in cards)
 
 
-def test_a_style_of_a_users_own_is_on_offer_as_soon_as_its_file_is_there_and_never_by_its_path(tmp_path: Path) -> None:
+def test_a_style_of_a_users_own_is_on_offer_as_soon_as_its_file_is_there_and_never_by_its_path(
+    make_app: Maker, tmp_path: Path
+) -> None:
     artist = FakeArtist(tmp_path)
     with TestClient(make_app(artist)) as client:
         assert post(client, style="wool").status_code == 400
@@ -251,7 +270,7 @@ def test_health_and_wrong_addresses_answer_in_json(client: TestClient) -> None:
         assert (answer.status_code, answer.json()["error"]) == (404, "not_found")
 
 
-def test_ready_once_warm_and_no_longer_while_draining(artist: FakeArtist) -> None:
+def test_ready_once_warm_and_no_longer_while_draining(make_app: Maker, artist: FakeArtist) -> None:
     readiness = Readiness(warm=False)
     with TestClient(make_app(artist, readiness)) as client:
         answer = client.get("/readyz")
@@ -270,7 +289,7 @@ def test_ready_once_warm_and_no_longer_while_draining(artist: FakeArtist) -> Non
     assert len(artist.seen) == 1
 
 
-def test_a_request_counts_as_work_until_it_is_answered() -> None:
+def test_a_request_counts_as_work_until_it_is_answered(make_app: Maker) -> None:
     readiness = Readiness()
     busy: list[bool] = []
     with TestClient(make_app(TroubledArtist(lambda name: busy.append(readiness.busy)), readiness)) as client:

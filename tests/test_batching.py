@@ -12,13 +12,13 @@ import torch
 from cartoon.errors import ResourceError
 from cartoon.portrait.batching import Batcher
 from cartoon.portrait.room import BYTES_PER_PIXEL, Room, free_memory
-from cartoon.portrait.turns import Gate, Ticket
 from cartoon.styles.network import Canvas, Drawn, StyleNet
 from cartoon.styles.registry import StyleCard
 from cartoon.styles.tiles import cut
+from cartoon.turns import Gate, Ticket
 from tests.fakes import CARDS
 from tests.small_style import write_weights
-from tests.waiting import wait_for
+from tests.waiting import PATIENCE, wait_for
 
 PLENTY = 64 << 30
 
@@ -77,7 +77,7 @@ class Held:
 
     def __call__(self, size: int) -> None:
         self.entered.set()
-        assert self.go.wait(20)
+        assert self.go.wait(PATIENCE)
 
 
 def test_those_of_one_bucket_share_a_pass_and_each_gets_its_own() -> None:
@@ -86,7 +86,7 @@ def test_those_of_one_bucket_share_a_pass_and_each_gets_its_own() -> None:
     batcher = Batcher([net], roomy())
     with ThreadPoolExecutor(9) as pool:
         first = pool.submit(ask, batcher, 1)
-        held.entered.wait(20)
+        held.entered.wait(PATIENCE)
         others = [pool.submit(ask, batcher, value) for value in range(2, 10)]
         wait_for(lambda: len(batcher._pieces) == 8)
         held.go.set()
@@ -104,7 +104,7 @@ def test_the_urgent_go_first_and_each_in_order_of_arrival() -> None:
     batcher = Batcher([net], Room("cpu", "fp32", lambda: PLENTY))
     with ThreadPoolExecutor(7) as pool:
         futures = [pool.submit(ask, batcher, 1)]
-        held.entered.wait(20)
+        held.entered.wait(PATIENCE)
         for number, (value, later) in enumerate([(2, True), (3, True), (4, False), (5, True), (6, False)], 1):
             futures.append(pool.submit(ask, batcher, value, later))
             wait_for(lambda n=number: len(batcher._pieces) == n)
@@ -128,7 +128,7 @@ def test_a_batch_that_does_not_fit_is_halved_and_the_bucket_remembers() -> None:
     batcher = Batcher([net], room)
     with ThreadPoolExecutor(9) as pool:
         futures = [pool.submit(ask, batcher, 1)]
-        held.entered.wait(20)
+        held.entered.wait(PATIENCE)
         futures += [pool.submit(ask, batcher, value) for value in range(2, 10)]
         wait_for(lambda: len(batcher._pieces) == 8)
         held.go.set()
@@ -211,7 +211,7 @@ def test_closing_answers_those_who_wait_and_turns_away_those_who_come() -> None:
     batcher = Batcher([FakeNet(held)], Room("cpu", "fp32", lambda: PLENTY))
     with ThreadPoolExecutor(3) as pool:
         under_way = pool.submit(ask, batcher, 1)
-        held.entered.wait(20)
+        held.entered.wait(PATIENCE)
         waiting = pool.submit(ask, batcher, 2)
         wait_for(lambda: len(batcher._pieces) == 1)
         closing = pool.submit(batcher.close)
@@ -225,7 +225,7 @@ def test_closing_answers_those_who_wait_and_turns_away_those_who_come() -> None:
 
 
 def test_two_devices_work_on_one_queue() -> None:
-    both = threading.Barrier(2, timeout=20)
+    both = threading.Barrier(2, timeout=PATIENCE)
     nets = [FakeNet(lambda size: both.wait() and None), FakeNet(lambda size: both.wait() and None)]
     batcher = Batcher(nets, Room("cpu", "fp32", lambda: PLENTY))
     with ThreadPoolExecutor(2) as pool:
@@ -288,7 +288,7 @@ def test_a_gate_admits_by_ticket_and_gives_places_back_on_errors() -> None:
 
     def hold() -> None:
         with gate.turn(Ticket()):
-            assert release.wait(20)
+            assert release.wait(PATIENCE)
 
     def enter(number: int, ticket: Ticket) -> None:
         with gate.turn(ticket):
@@ -323,7 +323,7 @@ def test_a_gate_never_admits_more_than_its_places_and_keeps_the_order() -> None:
                 order.append(number)
                 held.append(min(places, 10))
                 most = max(most, sum(held))
-            release.wait(20)
+            release.wait(PATIENCE)
             with lock:
                 held.remove(min(places, 10))
 

@@ -21,6 +21,7 @@ from cartoon.image import encode, read
 from cartoon.settings import Options, Settings
 from tests.fakes import FakeArtist, TroubledArtist, load_fake
 from tests.small_style import write_style
+from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[1]
 
@@ -261,7 +262,7 @@ def test_an_interrupt_says_how_to_go_on_and_leaves_whole_files_only(
             signal.raise_signal(number)
             held.set()
         else:
-            held.wait(5)
+            held.wait(PATIENCE)
 
     def load(settings: Settings) -> FakeArtist:
         return TroubledArtist(interrupt_at_b)

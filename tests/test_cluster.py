@@ -134,8 +134,9 @@ def busy(pids: Path) -> list[int]:
 @quietly
 @pytest.mark.slow
 def test_a_killed_worker_a_lost_node_and_a_poison_photo_cost_one_photo(
-    cluster: Any, pids: Path, tmp_path: Path
+    cluster: Any, pids: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("cartoon.jobs.cluster.VANISH_SECONDS", 5.0)
     given = photos(tmp_path / "photos", 200, poison=120)
     settings = Settings(styles_dir=pids, device="cpu")
 

@@ -21,12 +21,11 @@ from cartoon.jobs import floor, journal, ledger, rota
 from cartoon.jobs.desk import Ask, Desk, Sent
 from cartoon.settings import Options
 from tests.fakes import CARDS, FakeArtist, TroubledArtist
-from tests.waiting import wait_for
+from tests.waiting import PATIENCE, wait_for
 
 ROOT = Path(__file__).parents[1]
 SMALL = Options(size=64)
 PIXELS = 1_000_000
-PATIENCE = 30.0
 
 
 def model_of(style: str) -> str:

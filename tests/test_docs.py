@@ -99,8 +99,18 @@ def test_links_in_documents_lead_to_files_that_exist() -> None:
 
 def test_the_image_installs_what_the_project_requires() -> None:
     text = (ROOT / "Dockerfile.cuda").read_text(encoding="utf-8")
-    for words in ("packages.txt", "requirements.txt", "USER cartoon", "HEALTHCHECK", "/healthz", "EXPOSE 7860"):
+    for words in (
+        "packages.txt",
+        "--require-hashes -r requirements.lock",
+        "USER cartoon",
+        "HEALTHCHECK",
+        "/healthz",
+        "EXPOSE 7860",
+    ):
         assert words in text
     packages = (ROOT / "packages.txt").read_text(encoding="utf-8").split()
     assert {"libgl1", "libegl1", "libgles2"} <= set(packages)
+    carried = (ROOT / ".dockerignore").read_text(encoding="utf-8").split()
+    copied = re.findall(r"^COPY (.*) \S+$", text, re.MULTILINE)
+    assert {f"!{name}" for line in copied for name in line.split()} <= set(carried)
     assert "opencv-contrib-python==" in (ROOT / "requirements.txt").read_text(encoding="utf-8")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cartoon.home import KEPT_SECONDS, open_home, private_folder
+from cartoon.home import KEPT_SECONDS, VISITORS, open_home
 from cartoon.settings import Settings
 
 
@@ -27,11 +27,12 @@ def test_a_folder_that_can_be_made_lasts_and_is_private(tmp_path: Path) -> None:
     assert home.lasts
     assert home.folder.stat().st_mode & 0o077 == 0
     again = open_home(tmp_path / "a" / "b")
-    assert again.jobs == home.jobs
-    assert again.page != home.page  # two processes may serve from one folder
+    assert again == home
+    assert again.secret() == home.secret()
+    assert len(home.secret()) == 32
+    assert (home.folder / "secret").stat().st_mode & 0o077 == 0
     home.close()
-    assert not home.page.exists()
-    assert again.page.is_dir()
+    assert again.page.is_dir()  # a page that is open goes on after a restart
 
 
 @pytest.mark.parametrize("blocked", [True, False])
@@ -52,22 +53,14 @@ def test_without_a_folder_to_write_a_temporary_one_is_used_and_said(
 
 def test_what_was_left_behind_is_swept_and_what_is_in_use_is_not(tmp_path: Path) -> None:
     home = open_home(tmp_path)
-    left = [home.page.parent / "killed", home.incoming / "cut-off"]
-    young = home.incoming / "young"
-    for folder in (*left, young):
+    visitors = home.page / VISITORS
+    left = [visitors / "ann" / "old", visitors / "bob" / "old", home.incoming / "cut-off"]
+    young = [home.incoming / "young", visitors / "bob" / "young", home.page / "examples"]
+    for folder in (*left, *young):
         folder.mkdir(parents=True)
     past = time.time() - KEPT_SECONDS - 60
-    for folder in (*left, home.page):
+    for folder in (*left, home.page / "examples"):
         os.utime(folder, (past, past))
     home.sweep()
-    assert [folder.exists() for folder in (*left, young, home.page)] == [False, False, True, True]
-
-
-def test_every_result_has_a_private_folder_and_old_ones_go(tmp_path: Path) -> None:
-    old = private_folder(tmp_path)
-    past = time.time() - KEPT_SECONDS - 60
-    os.utime(old, (past, past))
-    young = private_folder(tmp_path)
-    assert len(young.name) == 32
-    assert young.stat().st_mode & 0o077 == 0
-    assert list(tmp_path.iterdir()) == [young]
+    assert [folder.exists() for folder in (*left, *young)] == [False] * 3 + [True] * 3
+    assert not (visitors / "ann").exists()

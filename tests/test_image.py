@@ -6,6 +6,8 @@ import resource
 import struct
 import subprocess
 import sys
+import threading
+import time
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -32,7 +34,7 @@ from cartoon.errors import (
     UnreadableError,
     UnsupportedError,
 )
-from cartoon.image import Photo, decode, encode, read, resolve_format, write_atomically
+from cartoon.image import Decoding, Photo, decode, encode, read, resolve_format, write_atomically
 
 # Pillow warns about odd metadata of files that it then reads well.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
@@ -678,3 +680,56 @@ def test_a_disk_that_fails_half_way_leaves_the_old_file(tmp_path: Path) -> None:
         write_atomically(path, b"x" * (1 << 20))
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["a.png"]
+
+
+@pytest.mark.parametrize(
+    ("format", "mode"), [("PNG", "RGB"), ("PNG", "RGBA"), ("PNG", "P"), ("TIFF", "I;16"), ("JPEG", "RGB")]
+)
+def test_a_picture_of_many_pixels_is_read_smaller_and_looks_the_same(format: str, mode: str) -> None:
+    width, height = 9000, 5001
+    gradient = np.linspace(0, 255, width, dtype=np.uint8)
+    colours = np.broadcast_to(np.stack([gradient, gradient[::-1], gradient // 2], -1), (height, width, 3)).copy()
+    if mode == "RGBA":
+        cover = np.full((height, width, 1), 255, np.uint8)
+        cover[:100] = 0
+        made = Image.fromarray(np.concatenate([colours, cover], -1))
+    elif mode == "I;16":
+        made = Image.fromarray(colours[..., 0].astype(np.uint16) * 257)
+    else:
+        made = Image.fromarray(colours).convert(mode)
+    out = io.BytesIO()
+    made.save(out, format, **({"compress_level": 1} if format == "PNG" else {}))
+    photo = decode(out.getvalue(), "wide.png")
+    assert photo.pixels.shape[1] == width // 2
+    assert abs(photo.pixels.shape[0] - height // 2) <= 1
+    assert any("45 million pixels were read as 4500 x" in note for note in photo.notes)
+    smaller = colours[200:400:2, ::2]
+    if mode == "I;16":
+        smaller = np.repeat(smaller[..., :1], 3, -1)
+    seen = photo.pixels[100:200].astype(np.int16)
+    assert np.abs(seen - smaller).mean() < (8 if mode == "P" else 1.5)
+    if mode == "RGBA":
+        assert photo.alpha is not None
+        assert photo.alpha[:49].max() == 0
+        assert photo.alpha[51:].min() == 255
+    else:
+        assert photo.alpha is None
+
+
+def test_pictures_are_decoded_only_so_many_pixels_at_a_time() -> None:
+    allowed = Decoding(100)
+    under_way, most, lock = 0, 0, threading.Lock()
+
+    def decoded(pixels: int) -> None:
+        nonlocal under_way, most
+        with allowed.turn(pixels):
+            with lock:
+                under_way += min(pixels, 100)
+                most = max(most, under_way)
+            time.sleep(0.002)
+            with lock:
+                under_way -= min(pixels, 100)
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(decoded, [10, 60, 500, 30, 100] * 10))
+    assert 60 <= most <= 100

@@ -28,9 +28,9 @@ from cartoon.readiness import Readiness
 from cartoon.settings import Settings
 from cartoon.wording import without_paths
 from tests.fakes import FakeArtist, TroubledArtist
+from tests.waiting import PATIENCE
 
 JOBS = "/api/v1/jobs"
-PATIENCE = 30.0
 UNKNOWN = "0" * 32
 
 
@@ -58,8 +58,9 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Served]]:
         artist = artist or FakeArtist()
         settings = Settings(data_dir=tmp_path, **{"max_upload_mb": 1, "max_job_mb": 2, **changed})
         desk, readiness, app = Desk(tmp_path / "jobs", artist, model_of(artist), 10**6), Readiness(), FastAPI()
-        jobs_api.install(app, Reception(desk, artist, settings, tmp_path / "incoming"), readiness)
-        api.install(app, artist, settings, readiness)
+        reception = Reception(desk, artist, settings, tmp_path / "incoming")
+        jobs_api.install(app, reception, readiness)
+        api.install(app, reception, readiness)
         app.add_middleware(Owners)
         made.append(Served(tmp_path, artist, desk, readiness, app))
         return made[-1]

@@ -16,12 +16,13 @@ from cartoon.logs import JsonLines
 from cartoon.portrait.batching import Batcher
 from cartoon.portrait.pipeline import Cartoonizer
 from cartoon.portrait.room import Room
-from cartoon.portrait.turns import Ticket
 from cartoon.readiness import Readiness
 from cartoon.server import _warm_up
 from cartoon.styles.registry import available
+from cartoon.turns import Ticket
 from tests.fakes import CARDS
-from tests.test_batching import PLENTY, FakeNet, Held, canvas, wait_for
+from tests.test_batching import PLENTY, FakeNet, Held, canvas
+from tests.waiting import PATIENCE, wait_for
 
 Numbers = dict[str, float]
 
@@ -84,13 +85,13 @@ def test_passes_and_waiting_canvases_are_counted() -> None:
         threads[-1].start()
 
     ask(1)
-    held.entered.wait(20)
+    held.entered.wait(PATIENCE)
     ask(3)
     wait_for(lambda: len(batcher._pieces) == 3)
     assert risen(before, "cartoon_canvases_waiting{}") == 3
     held.go.set()
     for thread in threads:
-        thread.join(20)
+        thread.join(PATIENCE)
     batcher.close()
     assert risen(before, "cartoon_canvases_waiting{}") == 0
     assert risen(before, "cartoon_pass_pictures_count{}") == 2
@@ -112,7 +113,7 @@ def test_what_a_closed_batcher_leaves_undrawn_does_not_wait_for_ever() -> None:
 
     threads = [threading.Thread(target=ask) for _ in range(2)]
     threads[0].start()
-    held.entered.wait(20)
+    held.entered.wait(PATIENCE)
     threads[1].start()
     wait_for(lambda: len(batcher._pieces) == 1)
     closing = threading.Thread(target=batcher.close)
@@ -120,7 +121,7 @@ def test_what_a_closed_batcher_leaves_undrawn_does_not_wait_for_ever() -> None:
     wait_for(lambda: len(refused) == 1)
     held.go.set()
     for thread in (*threads, closing):
-        thread.join(20)
+        thread.join(PATIENCE)
     assert risen(before, "cartoon_canvases_waiting{}") == 0
 
 

@@ -64,7 +64,7 @@ def test_every_face_gets_a_head_of_its_own(toon: Cartoonizer) -> None:
     canvases = toon.canvases(Photo(group), Options(STYLE, 1.0, size="original"))
     assert card.head is not None
     assert len(canvases) == 1  # the heads are drawn by a network of their own
-    from cartoon.portrait.turns import Ticket
+    from cartoon.turns import Ticket
 
     (whole,) = toon.batcher.draw(card, canvases, Ticket())
     drawn = plain.pixels.astype(np.float32) / 255

@@ -5,6 +5,7 @@ import threading
 import pytest
 
 from cartoon.portrait.pool import Pool
+from tests.waiting import PATIENCE
 
 
 def test_each_is_lent_to_one_at_a_time_and_whoever_finds_none_waits() -> None:
@@ -20,7 +21,7 @@ def test_each_is_lent_to_one_at_a_time_and_whoever_finds_none_waits() -> None:
                 holding.add(thing)
                 most.append(len(holding))
             if number < 2:
-                together.wait(30)  # passes only when both are lent at the same time
+                together.wait(PATIENCE)  # passes only when both are lent at the same time
             with lock:
                 holding.remove(thing)
 
@@ -28,7 +29,7 @@ def test_each_is_lent_to_one_at_a_time_and_whoever_finds_none_waits() -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(PATIENCE)
     assert len(most) == 8
     assert max(most) == 2
 
@@ -49,19 +50,19 @@ def test_closing_waits_for_what_is_lent() -> None:
     def work() -> None:
         with pool.one():
             lent.set()
-            back.wait(30)
+            back.wait(PATIENCE)
             assert closed == []
 
     borrower = threading.Thread(target=work)
     borrower.start()
-    lent.wait(30)
+    lent.wait(PATIENCE)
     closer = threading.Thread(target=pool.close, args=(closed.append,))
     closer.start()
     closer.join(0.1)
     assert closer.is_alive()
     back.set()
-    closer.join(30)
-    borrower.join(30)
+    closer.join(PATIENCE)
+    borrower.join(PATIENCE)
     assert sorted(closed) == ["a", "b"]
     with pytest.raises(RuntimeError, match="closed"), pool.one():
         pass

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import signal
 import subprocess
 import threading
 import time
@@ -28,13 +27,13 @@ from cartoon.errors import (
 )
 from cartoon.image import Cartoon, Photo, encode, read
 from cartoon.jobs import job as policy
-from cartoon.jobs.crew import Threads, Worker
+from cartoon.jobs.crew import Threads
 from cartoon.jobs.draw import Artist, Result, Task, draw_file
-from cartoon.jobs.folder import OpenJob, new_id, open_order, resume
+from cartoon.jobs.folder import new_id, open_order, resume
 from cartoon.jobs.job import Attempt, Gate, Order
 from cartoon.jobs.quality import FaceFinder, Flaw, Verdict
 from cartoon.jobs.runner import run
-from cartoon.settings import Care, Options, Settings
+from cartoon.settings import Care, Options
 from tests.fakes import FakeArtist, TroubledArtist
 
 SMALL = Options(size=64)
@@ -43,7 +42,7 @@ SMALL = Options(size=64)
 class OneAtATime:
     """A crew that takes five photos, draws the first and does not begin the others."""
 
-    shares_process, places = True, 5
+    places = 5
 
     def __init__(self) -> None:
         self.given: list[Future[Result]] = []
@@ -365,53 +364,6 @@ def test_what_may_pass_is_tried_three_times_and_what_may_not_once(photos: Path, 
         "c/3.png": ("failed", 1),
         "c/4.png": ("done", 1),
     }
-
-
-class Killer(FakeArtist):
-    """Dies, with its process, over any photo called poison."""
-
-    def draw(self, photo, options, *, urgent=True):  # type: ignore[no-untyped-def]
-        if "poison" in photo.name:
-            os.kill(os.getpid(), signal.SIGKILL)
-        time.sleep(0.01)
-        return super().draw(photo, options, urgent=urgent)
-
-
-def load_killer(settings: Settings) -> Artist:
-    return Killer()
-
-
-def test_a_photo_that_kills_its_worker_is_quarantined_and_the_rest_is_drawn(photos: Path, tmp_path: Path) -> None:
-    for number in range(12):
-        name = "poison.png" if number == 5 else f"{number}.png"
-        (photos / name).write_bytes(encode(np.full((30, 40, 3), number, np.uint8), None, "png"))
-    out = tmp_path / "out"
-    with closing(open_order(order(photos, out))) as job, closing(Worker(load_killer, Settings())) as crew:
-        attempts = list(run(job, crew))
-        assert job.counts.done == 15
-    assert [(a.item.name, a.outcome) for a in attempts if a.error] == [("poison.png", "quarantined")]
-    lines = [json.loads(line) for line in (job.folder / "journal.jsonl").read_text().splitlines()]
-    crashed = [
-        line for line in lines if line["event"] == "crashed" and line["item"] == attempts_number(job, "poison.png")
-    ]
-    assert [line["alone"] for line in crashed] == [False, True]
-    assert len(pictures(out)) == 15
-
-
-def attempts_number(job: OpenJob, name: str) -> int:
-    return next(entry.number for entry in job.entries if entry.item.name == name)
-
-
-def test_a_process_that_dies_three_times_over_a_photo_alone_leaves_it_out(photos: Path, tmp_path: Path) -> None:
-    with closing(open_order(order(photos, tmp_path / "out"))) as job:
-        job.journal.started(1, alone=False)
-        for _ in range(3):
-            job.journal.started(1, alone=True)
-        job.journal.started(2, alone=False)  # was in company: suspect, not guilty
-        folder = job.folder
-    with closing(resume(folder)) as job, closing(Threads(FakeArtist())) as crew:
-        told = {attempt.item.name: attempt.outcome for attempt in run(job, crew)}
-    assert told == {"c/1.png": "done", "c/2.png": "quarantined", "c/3.png": "done", "c/4.png": "done"}
 
 
 def test_a_line_that_a_crash_cut_off_is_drawn_again_and_the_journal_goes_on(photos: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -19,11 +20,11 @@ import pytest
 from cartoon.image import encode
 from cartoon.jobs.folder import begin, new_id
 from cartoon.jobs.job import Item, Order
-from cartoon.server import INSIST_SECONDS, SETTLE_SECONDS
+from cartoon.server import GRACE_SECONDS, INSIST_SECONDS, SETTLE_SECONDS
 from cartoon.settings import Options
 from tests.fake_server import HELD, LET_GO
 from tests.fakes import CARDS
-from tests.waiting import wait_for
+from tests.waiting import PATIENCE, wait_for
 
 ROOT = Path(__file__).parents[1]
 PICTURE = encode(np.full((30, 40, 3), 90, np.uint8), None, "png")
@@ -51,14 +52,20 @@ class Serving:
 
 @pytest.fixture
 def serving(tmp_path: Path) -> Iterator[Serving]:
-    command = [sys.executable, "-m", "tests.fake_server", str(tmp_path)]
+    with served(tmp_path) as serving:
+        yield serving
+
+
+@contextmanager
+def served(home: Path, *settle_seconds: str) -> Iterator[Serving]:
+    command = [sys.executable, "-m", "tests.fake_server", str(home), *settle_seconds]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         url = f"http://127.0.0.1:{int(process.stdout.readline())}"
         try:
             with httpx.Client(base_url=url, timeout=60) as client:
                 client.get("/healthz")
-                yield Serving(process, tmp_path, client)
+                yield Serving(process, home, client)
         finally:
             process.kill()
 
@@ -112,7 +119,7 @@ def test_who_is_served_gets_the_picture_while_others_are_sent_elsewhere(serving:
         assert serving.process.poll() is None
         (serving.home / LET_GO).touch()
         assert asked.result().status_code == 200
-    assert serving.process.wait(10) == 0
+    assert serving.process.wait(PATIENCE) == 0
 
 
 @pytest.mark.slow
@@ -125,15 +132,15 @@ def test_what_takes_longer_than_the_settling_is_still_answered(serving: Serving)
             httpx.get(serving.client.base_url.join("/readyz"))
         (serving.home / LET_GO).touch()
         assert asked.result().status_code == 200
-    assert serving.process.wait(10) == 0
+    assert serving.process.wait(PATIENCE) == 0
 
 
 @pytest.mark.parametrize("wish", [signal.SIGTERM, signal.SIGINT])
-def test_an_idle_server_stops_at_once(serving: Serving, wish: signal.Signals) -> None:
-    told = time.monotonic()
-    serving.process.send_signal(wish)
-    assert serving.process.wait(10) == 0
-    assert time.monotonic() - told < SETTLE_SECONDS
+def test_an_idle_server_stops_at_once(tmp_path: Path, wish: signal.Signals) -> None:
+    """One that would give others an hour to go elsewhere: nobody waits for that."""
+    with served(tmp_path, "3600") as serving:
+        serving.process.send_signal(wish)
+        assert serving.process.wait(PATIENCE) == 0
 
 
 @pytest.mark.parametrize("wish", [signal.SIGTERM, signal.SIGINT])
@@ -144,19 +151,40 @@ def test_a_second_signal_ends_it_whatever_is_under_way(serving: Serving, wish: s
         serving.process.send_signal(wish)  # as a process group's make passes it on: the same wish
         time.sleep(INSIST_SECONDS + 0.2)
         assert serving.process.poll() is None
-        serving.process.send_signal(wish)
-        assert serving.process.wait(2) == 128 + wish
+        # Again until it ends: a busy machine may have it hear the first one only now.
+        wait_for(lambda: _insisted(serving.process, wish))
+        assert serving.process.returncode == 128 + wish
+        assert isinstance(asked.exception(), httpx.TransportError)
+
+
+def _insisted(process: "subprocess.Popen[str]", wish: signal.Signals) -> bool:
+    """Asks once more; whether that ended it."""
+    process.send_signal(wish)
+    try:
+        process.wait(INSIST_SECONDS + 0.2)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+@pytest.mark.slow
+def test_a_second_signal_ends_it_when_it_has_closed_the_port_too(serving: Serving) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        asked = serving.hold(pool)
+        serving.process.send_signal(signal.SIGTERM)
+        time.sleep(SETTLE_SECONDS + 1)
+        serving.process.send_signal(signal.SIGTERM)
+        assert serving.process.wait(2) == 128 + signal.SIGTERM
         assert isinstance(asked.exception(), httpx.TransportError)
 
 
 @pytest.mark.slow
 def test_what_never_ends_is_cut_off_within_ten_seconds(serving: Serving) -> None:
+    assert SETTLE_SECONDS + GRACE_SECONDS < 10  # Docker's patience; a busy machine takes more of everything
     with ThreadPoolExecutor(1) as pool:
         asked = serving.hold(pool)
-        told = time.monotonic()
         serving.process.send_signal(signal.SIGTERM)
-        assert serving.process.wait(20) == 0
-        assert time.monotonic() - told < 10  # Docker's patience
+        assert serving.process.wait(PATIENCE) == 0
         assert (asked.result().status_code, asked.result().json()["error"]) == (503, "draining")
 
 

@@ -52,3 +52,24 @@ def test_numbers_as_text_are_understood() -> None:
     options = Options(strength="0.5", size="512", quality="80", exaggeration="1")  # as a form sends them
     assert (options.strength, options.size, options.quality, options.exaggeration) == (0.5, 512, 80, 1.0)
     assert Options(size="original").size == "original"
+
+
+def test_lists_are_written_with_commas_and_secrets_stay_unsaid(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CARTOON_ALLOWED_HOSTS", "cartoon.example, shop.example:8443,")
+    monkeypatch.setenv("CARTOON_API_KEYS", "key-one,key-two")
+    monkeypatch.setenv("CARTOON_PASSWORD", "open sesame")
+    settings = Settings()
+    assert settings.allowed_hosts == ("cartoon.example", "shop.example:8443")
+    assert [key.get_secret_value() for key in settings.api_keys] == ["key-one", "key-two"]
+    assert "sesame" not in repr(settings)
+    assert "key-one" not in repr(settings)
+    assert Settings(allowed_hosts=["a.example", "b.example,c.example"]).allowed_hosts == (
+        "a.example",
+        "b.example",
+        "c.example",
+    )
+
+
+def test_an_empty_password_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CARTOON_PASSWORD", "")
+    assert Settings().password is None

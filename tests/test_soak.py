@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.bad_files import mixed
-from tests.kill import kill_and_resume
+from tests.kill import WAYS, Door, early_kills, kill_and_resume
 from tests.soak import ten_thousand
 
 pytestmark = pytest.mark.slow
@@ -16,6 +16,13 @@ def test_sigkill_at_random_moments_loses_nothing(tmp_path: Path) -> None:
     seen = kill_and_resume(tmp_path, photos=30, kills=5)
     assert seen["kills"] == 5
     assert seen["drawn_again"] == 0
+
+
+@pytest.mark.parametrize("door", WAYS)
+def test_sigkill_soon_after_every_start_blames_nobody(tmp_path: Path, door: Door) -> None:
+    seen = early_kills(tmp_path, photos=24, kills=5, door=door, since="drawing", seed=2)
+    assert seen["photos"] == 24
+    assert seen["interrupted"] > 0
 
 
 def test_every_good_portrait_among_damaged_files_is_drawn(shared: Path, tmp_path: Path) -> None:

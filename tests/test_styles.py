@@ -11,9 +11,10 @@ import torch
 from cartoon.errors import OptionsError, StyleError
 from cartoon.portrait.guide import CHANNELS
 from cartoon.styles import unet
+from cartoon.styles.devices import pick_device, pick_precision
 from cartoon.styles.header import SHIPPED_CONFIG, NetConfig
 from cartoon.styles.layers import ALPHA, PLANES
-from cartoon.styles.network import Canvas, StyleNet, pick_device, pick_precision
+from cartoon.styles.network import Canvas, StyleNet
 from cartoon.styles.registry import Register, available
 from cartoon.styles.unet import CartoonNet, PooledAttention, stack
 from cartoon.styles.weights import load_weights, sha256_of

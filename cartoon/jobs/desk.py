@@ -32,12 +32,14 @@ from cartoon.errors import (
 from cartoon.image import FULL
 from cartoon.jobs import ledger, report
 from cartoon.jobs.archive import unpack
+from cartoon.jobs.crew import Spare
 from cartoon.jobs.draw import Artist, Judge
 from cartoon.jobs.floor import Floor
 from cartoon.jobs.folder import INPUTS, begin, new_id
 from cartoon.jobs.hold import Hold
 from cartoon.jobs.job import Attempt, Counts, Entry, Gate, Item, Order, State
 from cartoon.jobs.journal import JOURNAL
+from cartoon.jobs.lanes import Lanes
 from cartoon.jobs.ledger import RESULTS, Ledger
 from cartoon.jobs.served import Book, ServedJob
 from cartoon.settings import Options
@@ -99,9 +101,11 @@ class Desk:
         model_of: Callable[[str], str],
         max_pixels: int,
         judge: Judge | None = None,
+        spare: Spare | None = None,
     ) -> None:
         """model_of: the sha256 of a style's weights, by the style's id; raises StyleError. judge: the quality gate.
 
+        spare: for the last tries of photos that this process may have died over.
         Raises BusyError while another process has the root, StorageError where it cannot be used.
         """
         self._root, self._model_of = root, model_of
@@ -114,7 +118,7 @@ class Desk:
         except BaseException:
             self._hold.release()
             raise
-        self._floor = Floor(artist, judge, max_pixels, self._changed)
+        self._floor = Floor(Lanes(artist, judge, spare), max_pixels, self._changed)
         with self._changed:
             for job in sorted(self._jobs.values(), key=lambda job: job.order.made):
                 self._floor.enqueue(job)

@@ -5,7 +5,6 @@ import threading
 import time
 
 from cartoon.errors import CartoonError, DamagedError
-from cartoon.jobs.draw import Artist, Judge
 from cartoon.jobs.lanes import Lanes
 from cartoon.jobs.rota import AT_ONCE, TURN_SECONDS, Claim, gives_way, next_of
 from cartoon.jobs.runner import run
@@ -20,8 +19,8 @@ class Floor:
     changed: guards all that is in memory and is told of every change; whoever calls enqueue or leave holds it.
     """
 
-    def __init__(self, artist: Artist, judge: Judge | None, max_pixels: int, changed: threading.Condition) -> None:
-        self._lanes, self._max_pixels, self._changed = Lanes(artist, judge), max_pixels, changed
+    def __init__(self, lanes: Lanes, max_pixels: int, changed: threading.Condition) -> None:
+        self._lanes, self._max_pixels, self._changed = lanes, max_pixels, changed
         self._waiting: dict[str, ServedJob] = {}
         self._running: dict[str, ServedJob] = {}
         self._giving: set[str] = set()

@@ -18,10 +18,14 @@ MOST_TRIES: Final = 3
 """Of a photo whose failure may pass."""
 BACK_OFF: Final = (1.0, 5.0)
 """Seconds before the second and the third try."""
-CRASHES: Final = 2
-"""Times a photo may take its worker down; the last of them alone, so that no innocent neighbour is blamed."""
-DEATHS: Final = 3
-"""Times the whole process may die over a photo that was drawn alone: more, as somebody may simply have killed it."""
+How = Literal["company", "alone", "apart"]
+"""How a photo is drawn: beside others, with nothing else of its job under way, or in a process of its own."""
+SUSPICIOUS: Final = 2
+"""Deaths over a photo that was drawn alone before it is suspected. Twice may be chance: somebody kills the program."""
+LAST_TRY_AFTER: Final = (10.0, 60.0, 300.0)
+"""Seconds that the program has run before a suspect's last try in a process of its own, by how many of those were cut
+short because the whole program died. So a program that is killed soon after each start never meets a last try; and one
+that dies over every one of them, with all of its processes, ends with the photo left out."""
 
 
 @dataclass(frozen=True)
@@ -145,19 +149,34 @@ class Counts:
 
 @dataclass(frozen=True)
 class Losses:
-    """That a photo was under way when its worker, or the whole process, died; from then on it is drawn alone.
+    """How often a process died while it drew a photo: beside others, alone, apart.
 
-    crashes: how often its worker died over it; alone: with no other photo beside it, the last time. deaths: how often
-    the whole process died while it was drawn alone.
+    proven: the last time it had a process of its own, and that one alone died.
     """
 
-    crashes: int = 0
-    alone: bool = False
-    deaths: int = 0
+    company: int = 0
+    alone: int = 0
+    apart: int = 0
+    proven: bool = False
 
-    def guilty(self, count_deaths: bool) -> bool:
-        """Whether it is not to be tried any more; a process that survives its workers need not count its own deaths."""
-        return (self.crashes >= CRASHES and self.alone) or (count_deaths and self.deaths >= DEATHS)
+    @property
+    def all(self) -> int:
+        """How often in all."""
+        return self.company + self.alone + self.apart
+
+    def after(self, how: How, whole: bool) -> "Losses":
+        """With one more. whole: the program itself died, so it may not have been the photo's doing."""
+        proven = self.proven or (how == "apart" and not whole)
+        return replace(self, proven=proven, **{how: getattr(self, how) + 1})
+
+
+def next_try(seen: Losses) -> How | None:
+    """How a photo is drawn after these losses; None: not any more, it is to blame."""
+    if seen.proven or seen.apart >= len(LAST_TRY_AFTER):
+        return None
+    if seen.alone >= SUSPICIOUS:
+        return "apart"
+    return "alone" if seen.all else "company"
 
 
 def wait_before_retry(error: CartoonError, tries: int) -> float | None:

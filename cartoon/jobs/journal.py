@@ -4,7 +4,7 @@ import errno
 import os
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, get_args
 
 from cartoon.errors import DamagedError, StorageError, restored
 from cartoon.image import FULL, sync_folder
-from cartoon.jobs.job import Attempt, Counts, Entry, Item, Losses, Order, Outcome
+from cartoon.jobs.job import Attempt, Counts, Entry, How, Item, Losses, Order, Outcome
 from cartoon.jobs.lines import Line, SpoiltError, lines_of, opened_plainly, real, sealed, text, texts, truth, whole
 
 JOURNAL: Final = "journal.jsonl"
@@ -21,6 +21,11 @@ STARTED: Final = "started.jsonl"
 TAIL_BYTES: Final = 1 << 16
 """So much at a time is searched for the end of the last whole line."""
 
+_TOLD: Final[dict[How, dict[str, bool]]] = {
+    "company": {"alone": False},
+    "alone": {"alone": True},
+    "apart": {"alone": True, "apart": True},
+}
 Control = Literal["pause", "resume", "cancel", "retry"]
 _KEYS: Final = frozenset(
     "time event item path outcome seconds tries code message output sha256 bytes faces score flaws notes reason "
@@ -34,13 +39,15 @@ class Replay:
 
     settled: what became of each item that has an outcome, in the order they came to it; changed by `settle` and
     `unsettle` alone, which keep the counts. control: the last thing said to the job. reason: why it was paused.
-    losses: of items without an outcome. seconds: of work, over all attempts.
+    losses: of items without an outcome. cut_short: what was under way when the program last died; it is among the
+    losses, and not yet in the journal. seconds: of work, over all attempts.
     """
 
     settled: dict[int, Attempt] = field(default_factory=dict)
     control: Control | None = None
     reason: str = ""
     losses: dict[int, Losses] = field(default_factory=dict)
+    cut_short: dict[int, How] = field(default_factory=dict)
     seconds: float = 0.0
     _counts: Counts = field(default_factory=lambda: Counts(0))
     _changing: threading.RLock = field(default_factory=threading.RLock)
@@ -112,20 +119,21 @@ class Journal:
         """Record that the outputs of items are no longer what was written."""
         self._append([{"event": "lost", "item": number, "reason": reason} for number in numbers])
 
-    def crashed(self, numbers: Iterable[int], alone: bool) -> None:
-        """Record that a worker died over these photos."""
-        self._append([{"event": "crashed", "item": number, "alone": alone} for number in numbers])
+    def crashed(self, losses: Mapping[int, How], whole: bool) -> None:
+        """Record that a process died while it drew these photos; whole: the program itself, the last time it ran."""
+        self._append([{"event": "crashed", "item": n, **_TOLD[how], "whole": whole} for n, how in losses.items()])
 
     def say(self, control: Control, reason: str = "") -> None:
         """Record that the job is to pause, go on, end, or try its failures again."""
         self._append([{"event": control, "reason": reason}])
 
-    def started(self, number: int, alone: bool) -> None:
+    def started(self, number: int, how: How) -> None:
         """Mark an item as under way."""
-        try:
-            os.write(self._marks, sealed({"item": number, "alone": alone}, self._path.parent.name))
-        except OSError as problem:
-            raise _storage_error(problem) from problem
+        self._mark([{"item": number, **_TOLD[how]}])
+
+    def ended(self, numbers: Iterable[int]) -> None:
+        """Items are not under way any more, with an outcome or without."""
+        self._mark([{"item": number, "ended": True} for number in numbers])
 
     def in_place(self) -> bool:
         """Whether the journal's file is still where it was: not when its disk was unplugged or its folder removed."""
@@ -143,6 +151,12 @@ class Journal:
         """Close both files."""
         os.close(self._file)
         os.close(self._marks)
+
+    def _mark(self, lines: list[dict[str, Any]]) -> None:
+        try:
+            os.write(self._marks, b"".join(sealed(line, self._path.parent.name) for line in lines))
+        except OSError as problem:
+            raise _storage_error(problem) from problem
 
     def _append(self, lines: list[dict[str, Any]]) -> None:
         now = round(time.time(), 3)
@@ -177,24 +191,26 @@ def replay(folder: Path, entries: dict[int, Entry], order: Order) -> Played:
         except SpoiltError as spoilt:
             wrong.append(f"{JOURNAL} {spoilt}")
     state, crashes = playing.state, playing.crashes
-    for number, alone in _marks(folder / STARTED):
-        seen = crashes.get(number, Losses())
-        crashes[number] = replace(seen, deaths=seen.deaths + alone)
+    state.cut_short = {n: how for n, how in _marks(folder / STARTED).items() if n not in state.settled}
+    for number, how in state.cut_short.items():
+        crashes[number] = crashes.get(number, Losses()).after(how, whole=True)
     state.losses = {number: seen for number, seen in crashes.items() if number not in state.settled}
     return Played(state, playing.entries, tuple(wrong))
 
 
-def _marks(path: Path) -> list[tuple[int, bool]]:
+def _marks(path: Path) -> dict[int, How]:
     """What was under way, as far as it can be told: a mark that is damaged accuses nobody."""
     try:
         marks = [line.told for line in lines_of(path, frozenset({"item", "alone"}))]
     except SpoiltError:
-        return []
-    found = []
+        return {}
+    found: dict[int, How] = {}
     for told in marks:
         try:
-            if told is not None:
-                found.append((whole(told, "item"), truth(told, "alone")))
+            if told is not None and truth(told, "ended"):
+                found.pop(whole(told, "item"), None)
+            elif told is not None:
+                found[whole(told, "item")] = _how(told)
         except ValueError:
             continue
     return found
@@ -227,9 +243,9 @@ class _Playing:
         elif event == "lost":
             state.unsettle(whole(told, "item"))
         elif event == "crashed":
-            number, alone = whole(told, "item"), truth(told, "alone")
+            number = whole(told, "item")
             seen = self.crashes.get(number, Losses())
-            self.crashes[number] = replace(seen, crashes=seen.crashes + 1, alone=alone)
+            self.crashes[number] = seen.after(_how(told), truth(told, "whole"))
         elif event in ("pause", "resume", "cancel"):
             reason = text(told, "reason", "")
             state.control, state.reason = event, reason  # type: ignore[assignment]  # one of three, as was just seen
@@ -251,6 +267,10 @@ class _Playing:
         if path != str(entry.item.relative) or (output or str(entry.output)) != str(entry.output):
             raise ValueError("path")
         return entry
+
+
+def _how(told: dict[str, Any]) -> How:
+    return "apart" if truth(told, "apart") else "alone" if truth(told, "alone") else "company"
 
 
 def _told(entry: Entry, attempt: Attempt) -> dict[str, Any]:

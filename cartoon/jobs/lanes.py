@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Final
 
-from cartoon.jobs.crew import LOOK_AHEAD
+from cartoon.jobs.crew import LOOK_AHEAD, Spare
 from cartoon.jobs.draw import Artist, Judge, Result, Task, draw_file
 
 LANE_DEPTH: Final = 2
@@ -21,8 +21,9 @@ LANE_DEPTH: Final = 2
 class Lanes:
     """Threads over one artist, and the lanes they serve."""
 
-    def __init__(self, artist: Artist, judge: Judge | None = None) -> None:
-        self._artist, self._judge = artist, judge
+    def __init__(self, artist: Artist, judge: Judge | None = None, spare: Spare | None = None) -> None:
+        """spare: for last tries; without it this process has to do."""
+        self._artist, self._judge, self._spare = artist, judge, spare
         self.places = artist.at_once + LOOK_AHEAD
         self._lanes: list[Lane] = []
         self._changed = threading.Condition()
@@ -37,7 +38,7 @@ class Lanes:
     def lane(self, priority: int = 1) -> "Lane":
         """A crew of its own for one job; closing it gives it up."""
         with self._changed:
-            lane = Lane(self._add, self._leave, LANE_DEPTH * self.places, priority, self._time)
+            lane = Lane(self._add, self._leave, LANE_DEPTH * self.places, priority, self._time, self._spare)
             self._lanes.append(lane)
             return lane
 
@@ -53,6 +54,8 @@ class Lanes:
             future.cancel()
         for thread in self._threads:
             thread.join()
+        if self._spare:
+            self._spare.close()
 
     def _add(self, lane: "Lane", task: Task) -> "Future[Result]":
         future: Future[Result] = Future()
@@ -100,12 +103,16 @@ class Lane:
     places: int
     priority: int
     passed: float
+    spare: Spare | None = None
     queue: "deque[tuple[Future[Result], Task]]" = field(default_factory=deque)
-    shares_process: bool = True
 
     def submit(self, task: Task) -> "Future[Result]":
         """Draw a task when the lane's turn comes."""
         return self.add(self, task)
+
+    def apart(self, task: Task) -> "Future[Result]":
+        """Draw a task in a process started for it, out of turn."""
+        return self.spare.draw(task) if self.spare else self.submit(task)
 
     def close(self) -> None:
         """Give the lane up."""

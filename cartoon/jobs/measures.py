@@ -143,7 +143,7 @@ def _alike(a: Plane, b: Plane, weight: Plane, floor: float, least: float) -> "tu
     some = (var_b > least) & (weight > 0.5)
     if some.mean() < 0.02:
         some[:] = False
-    return (_box(a * b) - mean_a * mean_b) / both, some
+    return np.asarray((_box(a * b) - mean_a * mean_b) / both, np.float32), some
 
 
 def _displaced(a: Plane, b: Plane, weight: Plane) -> tuple[float, float]:
@@ -163,7 +163,7 @@ def _displaced(a: Plane, b: Plane, weight: Plane) -> tuple[float, float]:
     for left, right in ((0, 1), (0, 0), (1, 1)):
         product = cv2.mulSpectrums(spectra[left], spectra[right], 0, conjB=True)
         size = cv2.sqrt(cv2.sqrt(product[..., 0] ** 2 + product[..., 1] ** 2))
-        product /= (size + 1e-3 * float(size.max()) + 1e-6)[..., None]
+        product = product / (size + 1e-3 * float(size.max()) + 1e-6)[..., None]
         found = np.roll(cv2.idft(product, flags=cv2.DFT_REAL_OUTPUT), (far, far), (0, 1))
         middle = float(found[far - near : far + near + 1, far - near : far + near + 1].max())
         found[: 2 * far + 1, : 2 * far + 1] = 0
@@ -244,7 +244,7 @@ def _luma(picture: Pixels) -> Bytes:
 def _opponents(picture: Pixels) -> tuple[Plane, Plane]:
     """Red against green, yellow against blue."""
     r, g, b = cv2.split(picture.astype(np.float32))
-    return r - g, (r + g) / 2 - b
+    return np.asarray(r - g, np.float32), np.asarray((r + g) / 2 - b, np.float32)
 
 
 def _edges(luma: Plane) -> Plane:

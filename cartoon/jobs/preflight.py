@@ -1,6 +1,5 @@
 """What a job will take, told by headers alone before anything runs: time, memory, disk, and what is bound to fail."""
 
-import os
 import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -8,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from cartoon.cores import usable_cores
 from cartoon.errors import CartoonError, InputError, StorageError
 from cartoon.image import size_of
 from cartoon.jobs.job import Entry
@@ -78,7 +78,7 @@ def survey(entries: Sequence[Entry], options: Options, out: Path, max_pixels: in
         except InputError as error:
             return error
 
-    with ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="look") as pool:
+    with ThreadPoolExecutor(usable_cores(), thread_name_prefix="look") as pool:
         for number, (entry, seen) in enumerate(zip(due, pool.map(look, due), strict=True), 1):
             watch("looking", number, len(due))
             if isinstance(seen, CartoonError):
@@ -90,8 +90,7 @@ def survey(entries: Sequence[Entry], options: Options, out: Path, max_pixels: in
     formats = {entry.number: entry.output.suffix.removeprefix(".") for entry in due}
     on_disk = sum(w * h * _bytes_a_pixel(options.style, formats[number]) for number, (w, h) in sizes.items())
     largest = max((width * height for width, height in drawn.values()), default=0)
-    cores = os.cpu_count() or 1
-    seconds = (SECONDS_A_PHOTO * len(drawn) + SECONDS_A_MEGAPIXEL * pixels / 1e6) * CORES / cores
+    seconds = (SECONDS_A_PHOTO * len(drawn) + SECONDS_A_MEGAPIXEL * pixels / 1e6) * CORES / usable_cores()
     memory = MEMORY_BYTES + max(min(pixels * MEMORY_PER_PIXEL, MEMORY_MOST), largest * MEMORY_PER_PIXEL)
     return Forecast(len(sizes), pixels / 1e6, seconds, int(on_disk), memory, free_on(out), tuple(failing))
 

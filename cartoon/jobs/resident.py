@@ -2,11 +2,11 @@
 
 import asyncio
 import logging
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from cartoon import __version__
+from cartoon.cores import keep_to
 from cartoon.errors import CartoonError, ResourceError
 from cartoon.jobs.crew import Threads
 from cartoon.jobs.draw import Artist, Judge, Result, Task
@@ -40,22 +40,15 @@ class Resident:
             return ResourceError(
                 f"A node has version {__version__} of Cartoon, not {recipe.version}: install the same there."
             )
+        if cores:  # those that Ray granted: others draw on the node as well
+            keep_to(cores)
         try:
             artist = recipe.load(settings)
         except CartoonError as error:
             return error
-        if cores:
-            _keep_to(cores)
         self._crew = Threads(artist, recipe.judge)
         return self._crew.places
 
     async def draw(self, task: Task) -> Result:
         """Draw one photo; several calls are under way at a time."""
         return await asyncio.wrap_future(self._crew.submit(task))
-
-
-def _keep_to(cores: int) -> None:
-    """Hold torch to the cores that Ray granted: on a CPU a style takes all there are, and others draw on the node."""
-    torch = sys.modules.get("torch")  # an artist of the tests' has none
-    if torch is not None:
-        torch.set_num_threads(cores)

@@ -1,7 +1,6 @@
 """Run a job: an Attempt for every item that has no outcome yet, recorded before it is told."""
 
 import hashlib
-import heapq
 import time
 from collections import deque
 from collections.abc import Callable, Generator
@@ -14,10 +13,24 @@ from cartoon.image import MAX_PIXELS
 from cartoon.jobs.crew import Crew
 from cartoon.jobs.draw import Result, Task, explained, put
 from cartoon.jobs.folder import OpenJob
-from cartoon.jobs.job import Attempt, Entry, Losses, leaders, wait_before_retry
+from cartoon.jobs.job import (
+    Attempt,
+    Entry,
+    How,
+    Losses,
+    Outcome,
+    leaders,
+    next_try,
+    wait_before_retry,
+)
+from cartoon.jobs.waiting import Next, Waiting
 
 LISTEN_SECONDS: Final = 0.5
 """How soon a pause or cancel is noticed while all places are busy."""
+OUTLIVE_SECONDS: Final = 1.0
+"""How long this process has to outlive another before that one's death is laid to a photo: who kills them all may begin
+with that one."""
+PROGRAM_BEGAN: Final = time.monotonic()
 
 
 def run(
@@ -27,38 +40,38 @@ def run(
 
     An output lies whole in its place before its attempt is in the journal, and is in the journal before it is yielded.
     Once `stopped()` is true nothing further is started and the generator ends with what is under way; so it does when
-    it is closed. A photo that was under way when a worker died is drawn alone, and quarantined when that repeats.
+    it is closed. What was under way when a process died is drawn alone from then on; over what it died twice like that,
+    a process of its own decides, after everything else: when that dies as well, the photo is quarantined.
     Raises StorageError when the disk is full or the job's folder is gone; the same call again goes on.
     """
     yield from _Run(job, crew, stopped, max_pixels).attempts()
 
 
-@dataclass(frozen=True, order=True)
-class _Later:
-    """A photo that is tried again at a time (monotonic, s)."""
+@dataclass(frozen=True)
+class _Drawing:
+    """A photo that is under way."""
 
-    due: float
-    number: int
+    entry: Entry
+    how: How
 
 
 class _Run:
     def __init__(self, job: OpenJob, crew: Crew, stopped: Callable[[], bool], max_pixels: int) -> None:
         self._job, self._crew, self._stopped, self._max_pixels = job, crew, stopped, max_pixels
-        self._losses = dict(job.state.losses)
+        self._losses = job.state.losses
         self._leaders = leaders(job.entries)
         self._tries: dict[int, int] = {}
         open_ones = [entry.number for entry in job.entries if entry.number not in job.state.settled]
-        self._alone = deque(number for number in open_ones if number in self._losses)
-        self._queue = deque(number for number in open_ones if number not in self._losses)
-        self._later: list[_Later] = []
+        self._waiting = Waiting(open_ones, self._losses, PROGRAM_BEGAN)
         self._followers: dict[int, list[int]] = {}
-        self._under_way: dict[Future[Result], Entry] = {}
+        self._under_way: dict[Future[Result], _Drawing] = {}
         self._order: deque[int] = deque()  # what was started, and is told in that order
         self._ready: dict[int, Attempt] = {}
         self._storage: StorageError | None = None
 
     def attempts(self) -> Generator[Attempt, None, None]:
         try:
+            self._record_cut_short()
             while self._goes_on():
                 if self._halted():
                     self._call_back()
@@ -73,9 +86,17 @@ class _Run:
         finally:
             self._wind_up()
 
+    def _record_cut_short(self) -> None:
+        """What the marks tell of the last time goes into the journal, so that they tell of this time alone."""
+        self._job.journal.crashed(self._job.state.cut_short, whole=True)
+        self._job.state.cut_short.clear()
+        self._job.journal.forget_marks()
+
+    def _seen(self, number: int) -> Losses:
+        return self._losses.get(number, Losses())
+
     def _goes_on(self) -> bool:
-        waiting = self._queue or self._alone or self._later
-        return bool(self._under_way or self._ready or (waiting and not self._halted()))
+        return bool(self._under_way or self._ready or (self._waiting and not self._halted()))
 
     def _next_is_ready(self) -> bool:
         return bool(self._order) and self._order[0] in self._ready
@@ -84,20 +105,16 @@ class _Run:
         return self._storage is not None or self._stopped()
 
     def _fill(self) -> None:
-        """Start what there is room for; a suspect only when nothing else is under way, and nothing beside it."""
-        now = time.monotonic()
-        while self._later and self._later[0].due <= now:
-            self._queue.appendleft(heapq.heappop(self._later).number)
-        if self._alone:
-            if not self._under_way:
-                self._start(self._alone.popleft(), alone=True)
-            return
-        if any(entry.number in self._losses for entry in self._under_way.values()):
-            return
-        while self._queue and len(self._under_way) < self._crew.places and not self._halted():
-            self._start(self._queue.popleft(), alone=False)
+        """Start what there is room for."""
+        while not self._halted():
+            under_way = [drawing.how for drawing in self._under_way.values()]
+            following = self._waiting.next(time.monotonic(), under_way, self._crew.places)
+            if following is None:
+                return
+            self._start(following)
 
-    def _start(self, number: int, alone: bool) -> None:
+    def _start(self, following: Next) -> None:
+        number, how = following.number, following.how
         entry = self._job.entries[number]
         settled = self._settled_at_once(entry)
         if settled:
@@ -110,13 +127,18 @@ class _Run:
                 return
             if leader.output is not None and self._copied(entry, leader):
                 return
+            if leader.outcome == "quarantined":  # byte for byte the same: it need not crash anything once more
+                told = f"{entry.item.name} is the same photo as {leader.item.name}, which is quarantined: leave it out."
+                self._record([(entry, Attempt(entry.item, "quarantined", error=QuarantineError(told)))])
+                return
             self._leaders.pop(number)  # it may fare better on its own
         try:
-            self._job.journal.started(number, alone)
+            self._job.journal.started(number, how)
         except StorageError as problem:
             self._storage = problem
             return
-        self._under_way[self._crew.submit(self._task(entry))] = entry
+        draw = self._crew.apart if how == "apart" else self._crew.submit
+        self._under_way[draw(self._task(entry))] = _Drawing(entry, how)
         self._order.append(number)
 
     def _settled_at_once(self, entry: Entry) -> Attempt | None:
@@ -126,11 +148,16 @@ class _Run:
             return Attempt(item, "failed", error=item.refused)
         if entry.taken:
             return Attempt(item, "skipped", self._job.order.out / entry.output)
-        losses = self._losses.get(entry.number, Losses())
-        if losses.guilty(self._crew.shares_process):
-            error = QuarantineError(f"{item.name} crashed the process that drew it more than once: leave it out.")
-            return Attempt(item, "quarantined", error=error, tries=max(losses.crashes, losses.deaths))
+        if next_try(self._seen(entry.number)) is None:
+            return self._quarantined(entry)
         return None
+
+    def _quarantined(self, entry: Entry) -> Attempt:
+        seen = self._seen(entry.number)
+        error = QuarantineError(
+            f"{entry.item.name} ended the process that drew it, also when nothing else was drawn there: leave it out."
+        )
+        return Attempt(entry.item, "quarantined", error=error, tries=seen.all)
 
     def _copied(self, entry: Entry, leader: Attempt) -> bool:
         """Give an item the picture of its twin; False where that cannot be read any more."""
@@ -153,30 +180,36 @@ class _Run:
 
     def _collect(self) -> None:
         """Wait until something under way ends, or a retry is due, or it is time to listen again."""
-        due = self._later[0].due - time.monotonic() if self._later else LISTEN_SECONDS
-        pause = max(0.0, min(LISTEN_SECONDS, due))
         if not self._under_way:
-            if self._later and not (self._queue or self._alone):
-                time.sleep(pause)
+            due = self._waiting.due()
+            if due is not None:
+                time.sleep(max(0.0, min(LISTEN_SECONDS, due - time.monotonic())))
             return
-        done, _ = wait(self._under_way, timeout=pause, return_when=FIRST_COMPLETED)
+        done, _ = wait(self._under_way, timeout=LISTEN_SECONDS, return_when=FIRST_COMPLETED)
+        if any(_lost(future) for future in done):
+            time.sleep(OUTLIVE_SECONDS)
+            done, _ = wait(self._under_way, timeout=0)  # with all that was in the same process
+        ended = [self._under_way[one].entry.number for one in done]
         settled: list[tuple[Entry, Attempt]] = []
-        lost: list[Entry] = []
-        for future in sorted(done, key=lambda one: self._under_way[one].number):
-            entry = self._under_way.pop(future)
-            problem = future.exception()
-            if isinstance(problem, WorkerLostError):
-                lost.append(entry)
+        lost: list[_Drawing] = []
+        for future in sorted(done, key=lambda one: self._under_way[one].entry.number):
+            drawing = self._under_way.pop(future)
+            entry = drawing.entry
+            if _lost(future):
+                lost.append(drawing)
                 continue
+            problem = future.exception()
             result = Result(_error(entry, problem)) if problem else future.result()
             attempt = self._judged(entry, result)
             if attempt:
                 settled.append((entry, attempt))
             else:
                 self._order.remove(entry.number)
-        if lost:
-            self._lose(lost)
         self._record(settled)
+        if lost:
+            self._lose(lost, alone=len(done) == 1 and not self._under_way)
+        if ended:
+            self._unmark(ended)
 
     def _judged(self, entry: Entry, result: Result) -> Attempt | None:
         """The attempt a result makes; None when the photo is tried again."""
@@ -187,24 +220,32 @@ class _Run:
         if result.error:
             pause = wait_before_retry(result.error, tries)
             if pause is None:
-                return Attempt(entry.item, "failed", error=result.error, seconds=result.seconds, tries=tries)
-            heapq.heappush(self._later, _Later(time.monotonic() + pause, entry.number))
+                outcome: Outcome = "quarantined" if isinstance(result.error, QuarantineError) else "failed"
+                return Attempt(entry.item, outcome, error=result.error, seconds=result.seconds, tries=tries)
+            self._waiting.add_later(entry.number, time.monotonic() + pause)
             return None
         told = {
             name: getattr(result, name) for name in ("sha256", "size", "seconds", "faces", "score", "flaws", "notes")
         }
         return Attempt(entry.item, "done", self._job.order.out / entry.output, tries=tries, **told)
 
-    def _lose(self, lost: list[Entry]) -> None:
-        """A worker died: each photo it had is drawn alone from now on."""
-        alone = len(lost) == 1 and not self._under_way
-        for entry in lost:
-            seen = self._losses.get(entry.number, Losses())
-            self._losses[entry.number] = replace(seen, crashes=seen.crashes + 1, alone=alone)
-            self._alone.append(entry.number)
-            self._order.remove(entry.number)
+    def _lose(self, lost: list[_Drawing], alone: bool) -> None:
+        """A process died, and this one outlived it: each photo it had is drawn alone from now on, or apart."""
+        seen: dict[int, How] = {}
+        for drawing in lost:
+            number = drawing.entry.number
+            seen[number] = "alone" if alone and drawing.how == "company" else drawing.how
+            self._losses[number] = self._seen(number).after(seen[number], whole=False)
+            self._order.remove(number)
+            self._waiting.add(number)
         try:
-            self._job.journal.crashed([entry.number for entry in lost], alone)
+            self._job.journal.crashed(seen, whole=False)
+        except StorageError as problem:
+            self._storage = problem
+
+    def _unmark(self, numbers: list[int]) -> None:
+        try:
+            self._job.journal.ended(numbers)
         except StorageError as problem:
             self._storage = problem
 
@@ -224,7 +265,8 @@ class _Run:
             self._ready[number] = attempt
             if number not in self._order:
                 self._order.append(number)
-            self._queue.extendleft(reversed(self._followers.pop(number, [])))
+            for follower in reversed(self._followers.pop(number, [])):
+                self._waiting.add(follower, first=True)
 
     def _task(self, entry: Entry) -> Task:
         order = self._job.order
@@ -251,7 +293,11 @@ class _Run:
         """Take back what the crew has not begun."""
         for future in list(self._under_way):
             if future.cancel():
-                self._order.remove(self._under_way.pop(future).number)
+                self._order.remove(self._under_way.pop(future).entry.number)
+
+
+def _lost(future: Future[Result]) -> bool:
+    return not future.cancelled() and isinstance(future.exception(), WorkerLostError)
 
 
 def _error(entry: Entry, problem: BaseException) -> CartoonError:

@@ -1,13 +1,13 @@
 """The files of a job looked at: hashes, sizes and times of its inputs; whether its outputs are what was written."""
 
 import hashlib
-import os
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+from cartoon.cores import usable_cores
 from cartoon.jobs import remote
 from cartoon.jobs.job import Attempt, Entry
 from cartoon.styles import weights
@@ -22,7 +22,7 @@ def silent(what: str, done: int, total: int) -> None:
 
 def scanned(entries: Sequence[Entry], watch: Watcher = silent) -> Iterator[Entry]:
     """The entries with the hash, size and time of their inputs."""
-    with ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="scan") as pool:
+    with ThreadPoolExecutor(usable_cores(), thread_name_prefix="scan") as pool:
         for number, entry in enumerate(pool.map(_scan, entries), 1):
             watch("scanning", number, len(entries))
             yield entry
@@ -44,7 +44,7 @@ def unsound(settled: Mapping[int, Attempt], watch: Watcher = silent) -> list[int
             return told is not None and told.size == settled[number].size
         return output is not None and sha256_of(output) == settled[number].sha256
 
-    with ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="check") as pool:
+    with ThreadPoolExecutor(usable_cores(), thread_name_prefix="check") as pool:
         verdicts = []
         for checked, is_sound in enumerate(pool.map(sound, done), 1):
             watch("checking", checked, len(done))

@@ -18,9 +18,9 @@ import torch
 from cartoon import metrics
 from cartoon.errors import ResourceError
 from cartoon.portrait.room import Room
-from cartoon.portrait.turns import Ticket
 from cartoon.styles.network import Canvas, Drawn
 from cartoon.styles.registry import StyleCard
+from cartoon.turns import Ticket
 
 log = logging.getLogger(__name__)
 

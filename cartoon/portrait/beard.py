@@ -66,7 +66,7 @@ def find_beard(pixels: Pixels, landmarks: Points) -> Beard:
     return Beard(np.asarray(cover * _surely(relative, points), np.float32), box)
 
 
-def _surely(relative: NDArray[np.float32], p: Points) -> np.float32:
+def _surely(relative: NDArray[np.float32], p: Points) -> float:
     """Whether there is a beard at all, 0..1: a few patches may be wrinkles, a jaw's edge or a shade.
 
     relative: (3, H, W), paleness, coarseness and luma by those of the bare skin. Chin and upper lip must be clearly
@@ -81,7 +81,7 @@ def _surely(relative: NDArray[np.float32], p: Points) -> np.float32:
 
     dark = max((1 - rise(light, 0.66, 0.78)) * (1 - rise(pale, 0.76, 0.86)) for pale, _, light in (chin, lip))
     coarse = max(rise(chin[1], 1.9, 2.6), rise(lip[1], 2.25, 2.8) * (1 - rise(lip[2], 0.92, 1.0)))
-    return np.float32(max(dark, coarse))
+    return max(dark, coarse)
 
 
 def _median(

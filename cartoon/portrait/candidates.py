@@ -26,8 +26,8 @@ INSIDE_SHARE: Final = 0.6
 class Candidate:
     """A box in which a detector saw a face.
 
-    box: float32 (4,) x0, y0, x1, y1 px. points: float32 (6, 2) x, y px: the person's right eye, left eye, nose tip,
-    mouth centre, right ear, left ear. score: 0..1. network: FULL or SHORT.
+    box: float32 (4,) x0, y0, x1, y1 px. points: float32 (4, 2) x, y px: the person's right eye, left eye, nose tip,
+    mouth centre. score: 0..1. network: FULL or SHORT.
     """
 
     box: Array

@@ -1,6 +1,6 @@
 """Find every face of a picture, from 32 px wide to filling it, with 478 landmarks each."""
 
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import cv2
 import numpy as np
@@ -42,13 +42,13 @@ class MediaPipeDetector:
     Resident: the graphs are made here, once, and freed by close(). Safe to call from several threads: `count` at a time
     are served, for 45 MB each. Keeps nothing from one picture to the next. Coordinates are continuous: a pixel's centre
     is at .5.
-    Raises ResourceError when mediapipe is not installed.
+    Raises ResourceError when mediapipe does not load, and StyleError when a model of its is missing or altered.
     """
 
     def __init__(self, count: int = 1) -> None:
-        solutions = graphs.solutions()
+        graphs.vision()  # imported first: what that takes is no time to hold standard error back
         with graphs.quiet():
-            self._lookers = Pool(lambda: _Looker(solutions), count)
+            self._lookers = Pool(_Looker, count)
 
     def close(self) -> None:
         """Free the graphs; the detector is of no use afterwards."""
@@ -74,8 +74,8 @@ class MediaPipeDetector:
 class _Looker:
     """The graphs that one picture at a time needs."""
 
-    def __init__(self, solutions: Any) -> None:
-        self._search, self._mesh = FaceSearch(solutions), FaceMesh(solutions)
+    def __init__(self) -> None:
+        self._search, self._mesh = FaceSearch(), FaceMesh()
         self.faces(_drawn_face())  # the first run of each graph is slow and prints warnings
 
     def close(self) -> None:

@@ -74,7 +74,8 @@ def mask_of(path: Path | None) -> Plane:
         gray = cv2.cvtColor(read(path).pixels, cv2.COLOR_RGB2GRAY)
     except Exception as problem:
         raise StyleError(f"{path.name} is no picture: fetch the style again.") from problem
-    return np.asarray(cv2.resize(gray, (SIDE, SIDE), interpolation=cv2.INTER_AREA), np.float32) / 255
+    mask = np.asarray(cv2.resize(gray, (SIDE, SIDE), interpolation=cv2.INTER_AREA), np.float32)
+    return np.asarray(mask / 255, np.float32)
 
 
 def paste(stack: Stack, drawn: Stack, head: Head, mask: Plane) -> None:

@@ -1,11 +1,12 @@
 """MediaPipe's face mesh on one upright crop, believed only where it agrees with the detector."""
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
 from cartoon.portrait.candidates import Array, iou
+from cartoon.portrait.graphs import FaceLandmarker
 from cartoon.portrait.upright import AlignedCrop
 
 MISFIT: Final = 0.25
@@ -16,6 +17,9 @@ _OVERLAP: Final = 0.4
 """The mesh's width in face widths (0.74 to 1.16 in the 640) and its overlap with the face's box (0.64 to 0.92)."""
 _PUPILS: Final = (468, 473)
 _LIPS: Final = (13, 14)
+_FACES: Final = 2
+"""In a crop: a neighbour may reach into it."""
+_LEAST_SCORE: Final = 0.3
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,24 +31,22 @@ class Fit:
 
 
 class FaceMesh:
-    """Fits 478 landmarks; static, so that pictures have nothing to do with each other."""
+    """Fits 478 landmarks."""
 
-    def __init__(self, solutions: Any) -> None:
-        # Two faces, as a neighbour may reach into the crop.
-        self._graph: Any = solutions.face_mesh.FaceMesh(
-            static_image_mode=True, max_num_faces=2, refine_landmarks=True, min_detection_confidence=0.3
-        )
+    def __init__(self) -> None:
+        """Raises as FaceLandmarker."""
+        self._landmarker = FaceLandmarker(_FACES, _LEAST_SCORE)
 
     def close(self) -> None:
-        """Free the graph."""
-        self._graph.close()
+        """Free the networks."""
+        self._landmarker.close()
 
     def fit(self, crop: AlignedCrop, points: Array) -> Fit | None:
-        """The mesh that agrees best with the detector's points (6, 2), px of the crop; None if none does."""
+        """The mesh that agrees best with the detector's points (4, 2), px of the crop; None if none does."""
         side = np.float32(crop.pixels.shape[0])
         best: Fit | None = None
-        for mesh in self._graph.process(crop.pixels).multi_face_landmarks or ():
-            landmarks = np.array([[p.x, p.y] for p in mesh.landmark], dtype=np.float32) * side
+        for shares in self._landmarker.landmarks(crop.pixels):
+            landmarks = shares * side
             wrong = misfit(landmarks, points, crop.box)
             if wrong < (MISFIT if best is None else best.misfit):
                 best = Fit(landmarks, wrong)
@@ -54,7 +56,7 @@ class FaceMesh:
 def misfit(landmarks: Array, points: Array, box: Array) -> float:
     """How far a mesh is from what the detector saw, in face widths; infinite if it is no upright face of that size.
 
-    landmarks: (478, 2) px; points: (6, 2) px as in Candidate; box: (4,) px; all in an aligned crop.
+    landmarks: (478, 2) px; points: (4, 2) px as in Candidate; box: (4,) px; all in an aligned crop.
     """
     width = float(box[2] - box[0])
     eyes = landmarks[list(_PUPILS)]

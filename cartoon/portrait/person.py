@@ -1,7 +1,7 @@
 """Which pixels are people: a soft mask that follows the picture's own edges."""
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import cv2
 import numpy as np
@@ -46,14 +46,13 @@ class PersonMask:
 
     Resident and safe to call from several threads (`count` at a time are served, for 12 MB each); keeps nothing between
     pictures.
-    Raises ResourceError when mediapipe is not installed.
+    Raises ResourceError when mediapipe does not load, and StyleError when its model is missing or altered.
     """
 
     def __init__(self, count: int = 1) -> None:
-        solutions = graphs.solutions()
-        make = solutions.selfie_segmentation.SelfieSegmentation
+        graphs.vision()  # imported first: what that takes is no time to hold standard error back
         with graphs.quiet():
-            self._segmenters = Pool(lambda: _Segmenter(make(model_selection=0)), count)
+            self._segmenters = Pool(_Segmenter, count)
 
     def close(self) -> None:
         """Free the graphs; the mask-maker is of no use afterwards."""
@@ -89,19 +88,19 @@ class PersonMask:
 class _Segmenter:
     """The network, for one picture at a time."""
 
-    def __init__(self, graph: Any) -> None:
-        self._graph = graph
-        graph.process(np.full((NETWORK_SIDE, NETWORK_SIDE, 3), 128, np.uint8))
+    def __init__(self) -> None:
+        self._network = graphs.PersonSegmenter()
+        self._network.mask(np.full((NETWORK_SIDE, NETWORK_SIDE, 3), 128, np.uint8))
 
     def close(self) -> None:
-        self._graph.close()
+        self._network.close()
 
     def segment(self, part: Pixels, face_width: float) -> Mask:
         """The network's mask of one part, its edges moved to the picture's by a guided filter."""
         height, width = part.shape[:2]
         reduce = cv2.INTER_AREA if max(height, width) > NETWORK_SIDE else cv2.INTER_CUBIC
         square = cv2.resize(part, (NETWORK_SIDE, NETWORK_SIDE), interpolation=reduce)
-        coarse = self._graph.process(np.ascontiguousarray(square)).segmentation_mask
+        coarse = self._network.mask(np.asarray(square, np.uint8))
         mask = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
         edge = np.clip((mask - EDGE[0]) / (EDGE[1] - EDGE[0]), 0, 1).astype(np.float32)
         # At least one and a half of the network's own pixels, else its staircase stays.

@@ -5,7 +5,6 @@ decode (door) -> detect -> warp, guide, a crop per small or huge face -> network
 """
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +17,7 @@ from typing import Final
 import numpy as np
 
 from cartoon import metrics
+from cartoon.cores import usable_cores
 from cartoon.errors import UnreadableError
 from cartoon.image import Alpha, Cartoon, Face, Photo, Pixels
 from cartoon.portrait import compose
@@ -34,13 +34,14 @@ from cartoon.portrait.person import PersonMask
 from cartoon.portrait.render import Asked, render
 from cartoon.portrait.room import Room, free_on, give_back, one_heap, pixels_of_photos, watch
 from cartoon.portrait.scale import drawing_share, resize, result_shape
-from cartoon.portrait.turns import Gate, Ticket
 from cartoon.portrait.upscale import Upscaler
 from cartoon.settings import STYLES_DIR, Care, Options, Size
+from cartoon.styles.devices import devices, pick_device, pick_precision, use_cores
 from cartoon.styles.layers import ALPHA, FOREGROUND
-from cartoon.styles.network import Canvas, Drawn, StyleNet, devices, pick_precision
+from cartoon.styles.network import Canvas, Drawn, StyleNet
 from cartoon.styles.registry import Register, StyleCard
 from cartoon.styles.resident import Residents
+from cartoon.turns import Gate, Ticket
 
 log = logging.getLogger(__name__)
 
@@ -99,13 +100,18 @@ class Cartoonizer:
     def load(cls, device: str = "auto", precision: str = "auto", styles_dir: Path | None = STYLES_DIR) -> "Cartoonizer":
         """Load the shipped styles: onto "cpu" or "cuda:N", every GPU there is for "cuda", "auto" for those or the CPU.
 
-        styles_dir: the folder of the user's own styles; it may be missing.
+        styles_dir: the folder of the user's own styles; it may be missing. The artist's `precision` is the one that is
+        used, which is fp32 where a device turns out to compute another one wrong.
         Raises OptionsError for a device that is not there, StyleError for damaged weights.
         """
         one_heap()
         register = Register(styles_dir)
         shipped = register.shipped[0]
-        nets = [StyleNet(shipped.path, shipped.sha256, name, precision) for name in devices(device)]
+        names = devices(device)
+        use_cores(pick_device(names[0]))
+        nets = [StyleNet(shipped.path, shipped.sha256, name, precision) for name in names]
+        if len({net.precision for net in nets}) > 1:  # a photo is to come out the same, whichever GPU draws it
+            nets = [StyleNet(shipped.path, shipped.sha256, name, "fp32") for name in names]
         places = _places(nets)
         toon = cls(nets, register, MediaPipeDetector(places), PersonMask(places).matte)
         log.info("device %s, precision %s, model %s", toon.device, toon.precision, toon.model)
@@ -261,7 +267,7 @@ class Cartoonizer:
             person = smoothstep(self._matte(photo.pixels, sketch.faces), *MATTE_EDGE)
         with sketch.timed("warp"):
             pixels, person = resize(photo.pixels, sketch.shape), resize(person, sketch.shape)
-            scale = np.array(sketch.shape[::-1], np.float32) / np.array(photo.pixels.shape[1::-1], np.float32)
+            scale = np.divide(sketch.shape[::-1], photo.pixels.shape[1::-1], dtype=np.float32)
             amount = card.exaggeration * options.exaggeration * options.strength
             for face in sketch.faces:
                 pixels, person, points = warp(pixels, person, face.landmarks * scale, amount)
@@ -353,7 +359,7 @@ def meet(stack: compose.Stack, sketch: _Sketch, share: float) -> None:
 
 def _places(nets: Sequence[StyleNet]) -> int:
     """Photos that may be prepared, and finished, at the same time: on a CPU the network wants every core."""
-    return 1 if nets[0].device.type == "cpu" else min(os.cpu_count() or 1, CUDA_AT_ONCE * len(nets))
+    return 1 if nets[0].device.type == "cpu" else min(usable_cores(), CUDA_AT_ONCE * len(nets))
 
 
 def as_photo(photo: Pixels | Photo) -> Photo:

@@ -1,16 +1,16 @@
 """Look for faces with MediaPipe's two detectors: over the whole picture, over tiles, padded, and turned."""
 
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
 import cv2
 import numpy as np
 
 from cartoon.image import Pixels
 from cartoon.portrait.candidates import FULL, SHORT, Array, Candidate, Tile, tiles
+from cartoon.portrait.graphs import FaceDetector
 from cartoon.portrait.scale import reduced
 
-CANDIDATE_SCORE: Final = 0.5
 SURE_SCORE: Final = 0.75
 """Of true faces from 32 px up 99 in 100 score more than 0.85 in their best tile; of the false candidates in 60 faceless
 pictures two scored this much, at most 0.82."""
@@ -33,12 +33,9 @@ FLAT: Final = 4.0
 class FaceSearch:
     """The detectors and the order in which a picture is searched; says where faces may be, not that they are."""
 
-    def __init__(self, solutions: Any) -> None:
-        make = solutions.face_detection.FaceDetection
-        self._networks: dict[str, Any] = {
-            SHORT: make(model_selection=0, min_detection_confidence=CANDIDATE_SCORE),
-            FULL: make(model_selection=1, min_detection_confidence=CANDIDATE_SCORE),
-        }
+    def __init__(self) -> None:
+        """Raises as FaceDetector."""
+        self._networks = {network: FaceDetector(network) for network in (SHORT, FULL)}
 
     def close(self) -> None:
         """Free the graphs."""
@@ -65,15 +62,10 @@ class FaceSearch:
         self, part: Pixels, network: str, extent: tuple[float, float], origin: tuple[float, float] = (0, 0)
     ) -> list[Candidate]:
         """One run of a network on `part`, which shows the picture's area of that extent from that origin, px."""
-        answer = self._networks[network].process(np.ascontiguousarray(part))
         candidates = []
-        for detection in answer.detections or ():
-            place = detection.location_data
-            frame = place.relative_bounding_box
-            corners = [[frame.xmin, frame.ymin], [frame.xmin + frame.width, frame.ymin + frame.height]]
-            relative = np.array(corners + [[p.x, p.y] for p in place.relative_keypoints], dtype=np.float32)
-            points = (relative * np.array(extent) + np.array(origin)).astype(np.float32)
-            candidates.append(Candidate(points[:2].ravel(), points[2:], float(detection.score[0]), network))
+        for seen in self._networks[network].detect(part):
+            box, points = ((shares * extent + origin).astype(np.float32) for shares in (seen.box, seen.points))
+            candidates.append(Candidate(box.ravel(), points, seen.score, network))
         return [c for c in candidates if c.width > 1]
 
     def _look(self, picture: Pixels, tile: Tile, network: str) -> list[Candidate]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+import numpy as np
 from torch import Tensor
 
 from cartoon.portrait.areas import RASTER, moved, scale
@@ -109,4 +110,4 @@ def _shrunk(face: FaceTones, factor: int) -> FaceTones:
     """A face on a picture reduced by a factor."""
     x0, y0, x1, y1 = (side // factor for side in face.beard.box)
     beard = replace(face.beard, box=(x0, y0, max(x1, x0 + 1), max(y1, y0 + 1)))
-    return replace(face, landmarks=face.landmarks / factor, width=face.width / factor, beard=beard)
+    return replace(face, landmarks=face.landmarks / np.float32(factor), width=face.width / factor, beard=beard)

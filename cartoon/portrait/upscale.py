@@ -4,9 +4,7 @@ The network is Swin2SR where its weights are, otherwise the small one that is sh
 """
 
 import logging
-import os
 import threading
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -22,8 +20,9 @@ from cartoon.portrait.crisp import load_crisp
 from cartoon.portrait.room import SHARE, free_on, give_back
 from cartoon.portrait.swin2sr import load_network
 from cartoon.portrait.tiling import Network, cut, scaled
-from cartoon.styles.network import pick_device, pick_precision
+from cartoon.styles.devices import DTYPES, Precision, pick_device, pick_precision
 from cartoon.styles.official import find, verified
+from cartoon.styles.trust import scene, trusted
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +31,8 @@ TILES: Final = (512, 256, 192, 128)
 """Sides of a tile, px, the largest first: steps, so that a little more or less free memory changes no pixel."""
 CPU_PASS: Final = 1 << 30
 """Bytes that a pass may take on a CPU, however much is free."""
-_DTYPES: Final = {"bf16": torch.bfloat16, "fp16": torch.float16}
+PROBE: Final = (3, 5)
+"""Height and width, in windows, of the picture that a network is checked with."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,10 +57,12 @@ class Lanczos:
 class Upscaler:
     """A network on one device, ready as soon as it is there; threads take turns."""
 
-    def __init__(self, network: Network, device: torch.device, precision: str) -> None:
-        self.name, self.scale = network.name, network.scale
-        self.device, self.precision = device, precision
+    def __init__(self, network: Network, device: torch.device, precision: Precision) -> None:
+        """precision: fp32 is used where this machine computes the network wrong in another."""
+        self.name, self.scale, self.device = network.name, network.scale, device
         self._network, self._module = network, network.module.to(device)
+        self.precision: Precision
+        _, self.precision = trusted(network.name, device, precision, make=lambda chosen: chosen, draw=self._probe)
         self._free = free_on(device)
         self._turn = threading.Lock()
         self._largest = TILES[0]
@@ -98,7 +100,6 @@ class Upscaler:
     def _placed(cls, network: Network, device: str, precision: str) -> "Upscaler":
         place = pick_device(device)
         if place.type == "cpu":
-            torch.set_num_threads(os.cpu_count() or 1)  # as cartoon.styles.network
             precision = network.on_cpu if precision == "auto" else precision
         return cls(network, place, pick_precision(place, precision))
 
@@ -163,14 +164,23 @@ class Upscaler:
 
     def _pass(self, seen: Pixels) -> Pixels:
         """uint8 (B, h, w, 3) -> uint8 (B, s*h, s*w, 3)."""
-        given = torch.from_numpy(seen).to(self.device).permute(0, 3, 1, 2).float().div_(255)
-        dtype = _DTYPES.get(self.precision)
-        # Not cast as a whole: attention's masks, the norms and the sums over many blocks stay in float32.
-        with nullcontext() if dtype is None else torch.autocast(self.device.type, dtype):
-            drawn: torch.Tensor = self._module(given)
-        levels = drawn.float().mul_(255).round_().clamp_(0, 255).to(torch.uint8)
+        levels = self._drawn(seen, self.precision).mul_(255).round_().clamp_(0, 255).to(torch.uint8)
         pixels: Pixels = levels.permute(0, 2, 3, 1).cpu().numpy()
         return pixels
+
+    def _drawn(self, seen: Pixels, precision: Precision) -> torch.Tensor:
+        """uint8 (B, h, w, 3) -> float32 (B, 3, s*h, s*w), nominally 0..1."""
+        given = torch.from_numpy(seen).to(self.device).permute(0, 3, 1, 2).float().div_(255)
+        # Not cast as a whole: attention's masks, the norms and the sums over many blocks stay in float32.
+        with torch.autocast(self.device.type, DTYPES[precision], enabled=precision != "fp32"):
+            drawn: torch.Tensor = self._module(given)
+        return drawn.float()
+
+    @torch.inference_mode()
+    def _probe(self, precision: Precision) -> list[NDArray[np.float32]]:
+        """What the network makes of a small picture, (3, H, W)."""
+        height, width = (windows * self._network.window for windows in PROBE)
+        return list(self._drawn(scene(height, width)[None], precision).cpu().numpy())
 
 
 def enlarged(picture: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from cartoon.errors import StyleError
 from cartoon.styles import tfgraph
+from cartoon.styles.devices import Precision
 from cartoon.styles.layers import ALPHA, BACKGROUND, FOREGROUND, PLANES
-from cartoon.styles.network import Canvas, Drawn, Precision, pick_device, pick_precision, whole
+from cartoon.styles.network import Canvas, Drawn, whole
 from cartoon.styles.tiles import cut
 from cartoon.styles.weights import sha256_of
 
@@ -31,9 +32,9 @@ class GraphNet:
             raise StyleError(f"{path.name} of {path.parent.name} is gone: add the style again.") from problem
         if not right:
             raise StyleError(f"{path.name} of {path.parent.name} is not the file that was added: add the style again.")
-        self.device: torch.device = pick_device(device)
-        self.precision: Precision = pick_precision(self.device, precision)
-        self._graph = tfgraph.load(path, device=str(self.device), precision=self.precision)
+        self._graph = tfgraph.load(path, device, precision)
+        self.device: torch.device = self._graph.device
+        self.precision: Precision = self._graph.precision
 
     def run(self, batch: Sequence[Canvas], shape: tuple[int, int]) -> list[Drawn]:
         """Draw canvases in one pass, each padded to `shape` (height, width), multiples of 16."""

@@ -1,24 +1,27 @@
 """One loaded network on one device, called with pictures of any size."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cartoon.errors import OptionsError, ResourceError, StyleError
+from cartoon.errors import ResourceError, StyleError
+from cartoon.styles.devices import DTYPES, Precision, pick_device, pick_precision
 from cartoon.styles.header import MULTIPLE
 from cartoon.styles.layers import PLANES
 from cartoon.styles.tiles import Tile, cut
+from cartoon.styles.trust import scene, trusted
 from cartoon.styles.unet import CartoonNet
-from cartoon.styles.weights import load_weights
+from cartoon.styles.weights import Weights, load_weights
 
-Precision = Literal["fp32", "bf16", "fp16"]
-_DTYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+PROBES: Final = ((32, 512), (80, 48))
+"""(height, width) px of what a network is checked with: as wide as photos are, and with odd sides at its lower levels.
+Together they take 1/50 of the time of a picture of 1024 x 1024."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,24 +40,18 @@ class Drawn:
 
 
 class StyleNet:
-    """The network of one or more styles, resident on a device, ready as soon as it is constructed."""
+    """The network of one or more styles, resident on a device, ready as soon as it is constructed.
+
+    precision: what it computes in: fp32 instead of what was asked for, where this machine gets that wrong.
+    """
 
     def __init__(self, path: Path, sha256: str | None, device: str, precision: str = "auto") -> None:
         weights = load_weights(path, sha256)
         self.device: torch.device = pick_device(device)
-        # On a CPU all of them: torch's default leaves hyper-threads out, and here they help. Beside a GPU one: as many
-        # photos as there are cores are prepared and finished at a time, and teams of threads for each would collide.
-        torch.set_num_threads((os.cpu_count() or 1) if self.device.type == "cpu" else 1)
-        self.precision: Precision = pick_precision(self.device, precision)
-        self._dtype = _DTYPES[self.precision]
-        with torch.device("meta"):  # shapes alone: whatever a file claims to need, no memory is taken for it
-            net = CartoonNet(weights.config)
+        asked = pick_precision(self.device, precision)
+        make = partial(_placed, weights, path.name, self.device)
         try:
-            net.load_state_dict(weights.state, assign=True)
-        except RuntimeError as error:
-            raise StyleError(f"{path.name} does not fit this version's network: fetch the matching release.") from error
-        try:
-            self._net = net.to(self.device, self._dtype).to(memory_format=torch.channels_last).eval()
+            self._net, self.precision = trusted(path.name, self.device, asked, make, self._probe)
         except torch.OutOfMemoryError as error:
             raise ResourceError(
                 f"{self.device} has too little free memory for {path.name}: try again later."
@@ -71,12 +68,7 @@ class StyleNet:
         What is padded repeats the canvas's own edge and is kept out of everything that looks at the whole picture.
         Raises torch.OutOfMemoryError or MemoryError when the device does not hold them.
         """
-        sizes = [(canvas.pixels.shape[0], canvas.pixels.shape[1]) for canvas in batch]
-        planes = self._net.layers(self._inputs(batch, shape), sizes).cpu().numpy()
-        return [
-            Drawn(np.ascontiguousarray(plane[:, :height, :width]))
-            for plane, (height, width) in zip(planes, sizes, strict=True)
-        ]
+        return self._run(self._net, batch, shape)
 
     @torch.inference_mode()
     def run_in_tiles(self, canvas: Canvas, tile: tuple[int, int]) -> Drawn:
@@ -104,6 +96,24 @@ class StyleNet:
             into[:] = planes[0, :, inner_rows, inner_columns][:, : into.shape[1], : into.shape[2]].cpu().numpy()
         return Drawn(result)
 
+    def _run(self, net: CartoonNet, batch: Sequence[Canvas], shape: tuple[int, int]) -> list[Drawn]:
+        sizes = [(canvas.pixels.shape[0], canvas.pixels.shape[1]) for canvas in batch]
+        planes = net.layers(self._inputs(batch, shape), sizes).cpu().numpy()
+        return [
+            Drawn(np.ascontiguousarray(plane[:, :height, :width]))
+            for plane, (height, width) in zip(planes, sizes, strict=True)
+        ]
+
+    @torch.inference_mode()
+    def _probe(self, net: CartoonNet) -> list[NDArray[np.float32]]:
+        """What a network makes of PROBES, the way that photos go."""
+        drawn = []
+        for shape in PROBES:
+            planes = scene(*shape, planes=3 + net.config.guide_channels)
+            canvas = Canvas(planes[..., :3], planes[..., 3:].transpose(2, 0, 1))
+            drawn.append(self._run(net, [canvas], shape)[0].stack)
+        return drawn
+
     def _seen(self, canvas: Canvas, tile: Tile) -> torch.Tensor:
         """What a tile sees of a canvas, as `_inputs`."""
         rows, columns = tile.seen
@@ -127,38 +137,12 @@ def whole(shape: Sequence[int]) -> tuple[int, int]:
     return -(-shape[0] // MULTIPLE) * MULTIPLE, -(-shape[1] // MULTIPLE) * MULTIPLE
 
 
-def pick_device(asked: str) -> torch.device:
-    """ "auto" -> the first CUDA device, else the CPU; a named device that is not there raises OptionsError."""
-    if asked == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+def _placed(weights: Weights, name: str, device: torch.device, precision: Precision) -> CartoonNet:
+    """The network of weights on a device. name: of their file. Raises StyleError where they are another network's."""
+    with torch.device("meta"):  # shapes alone: whatever a file claims to need, no memory is taken for it
+        net = CartoonNet(weights.config)
     try:
-        device = torch.device(asked)
+        net.load_state_dict(weights.state, assign=True)
     except RuntimeError as error:
-        raise OptionsError(f"device {asked!r} is not known: use auto, cpu, cuda or cuda:N.") from error
-    if device.type not in ("cpu", "cuda"):
-        raise OptionsError(f"device {asked!r} is not supported: use auto, cpu, cuda or cuda:N.")
-    present = torch.cuda.device_count()
-    if device.type == "cuda" and (device.index or 0) >= present:
-        raise OptionsError(f"device {asked!r} is not there, {present} CUDA devices are: use cpu or auto.")
-    return device
-
-
-def devices(asked: str) -> list[str]:
-    """The devices that a name stands for: "cuda" and "auto" are every GPU there is, and "auto" the CPU without one."""
-    device = pick_device(asked)
-    if device.type == "cuda" and asked in ("auto", "cuda"):
-        return [f"cuda:{index}" for index in range(torch.cuda.device_count())]
-    return [str(device)]
-
-
-def pick_precision(device: torch.device, asked: str) -> Precision:
-    """The fastest number format the device computes in hardware, unless one was asked for."""
-    if asked in _DTYPES:
-        return asked  # type: ignore[return-value]
-    if asked != "auto":
-        raise OptionsError(f"precision {asked!r} is not known: use auto, fp32, bf16 or fp16.")
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
-    # Private in torch, public nowhere: without the answer float32 is the safe choice.
-    native = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
-    return "bf16" if native else "fp32"
+        raise StyleError(f"{name} does not fit this version's network: fetch the matching release.") from error
+    return net.to(device, DTYPES[precision]).to(memory_format=torch.channels_last).eval()

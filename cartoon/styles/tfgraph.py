@@ -14,16 +14,19 @@ from numpy.typing import NDArray
 
 from cartoon.errors import OptionsError, ResourceError, StyleError
 from cartoon.styles import graphcache
+from cartoon.styles.devices import DTYPES, Precision, pick_device, pick_precision
 from cartoon.styles.graphdef import Damaged, read_nodes
 from cartoon.styles.graphplan import Plan, Unfit
 from cartoon.styles.graphrun import Runner
 from cartoon.styles.header import LARGEST_FILE
-from cartoon.styles.network import pick_device, pick_precision
 from cartoon.styles.translate import translate
+from cartoon.styles.trust import scene, trusted
 
 Drawing = NDArray[np.float32]
 """float32 (H, W, 3), 0..255, channels as the input's."""
-_DTYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+PROBES: Final = ((32, 512), (80, 48))
+"""(height, width) px of what a graph is checked with, up to its multiples: as wide as photos are, and with odd sides at
+its lower levels."""
 _NEXT: Final = "use a frozen graph of DCT-Net's generator, as its authors publish them"
 
 
@@ -31,13 +34,22 @@ class FrozenGraph:
     """A graph on a device. It holds no state between calls, and several threads may call it.
 
     multiple: what height and width must be multiples of. sides: (height, width) where it draws one size alone.
-    precision: "fp32", "bf16" or "fp16". In fp32 on a GPU, torch's own settings say whether convolutions round to TF32.
+    precision: "fp32", "bf16" or "fp16"; fp32 instead of what was asked for, where this machine gets that wrong. In fp32
+    on a GPU, torch's own settings say whether convolutions round to TF32.
     """
 
-    def __init__(self, plan: Plan, device: torch.device, precision: str) -> None:
-        self.multiple, self.sides = plan.multiple(), plan.sides
-        self.device, self.precision = device, pick_precision(device, precision)
-        self._run = Runner(plan, device, _DTYPES[self.precision])
+    def __init__(self, plan: Plan, device: torch.device, precision: str, name: str) -> None:
+        """name: of its file, for the log."""
+        self.multiple, self.sides, self.device = plan.multiple(), plan.sides, device
+        self._run: Runner
+        self.precision: Precision
+        self._run, self.precision = trusted(
+            name,
+            device,
+            pick_precision(device, precision),
+            make=lambda chosen: Runner(plan, device, DTYPES[chosen]),
+            draw=self._probe,
+        )
 
     def __call__(self, picture: NDArray[Any]) -> Drawing:
         """Draw one picture: uint8 or float32 (H, W, 3), 0..255, channels in the order that the graph was trained on.
@@ -59,6 +71,12 @@ class FrozenGraph:
         # On a CPU one by one: what fits into its cache is faster than what is done at once.
         parts = [pictures] if self.device.type != "cpu" else [[picture] for picture in pictures]
         return np.concatenate([self._run(_tensor(part)).numpy() for part in parts])
+
+    def _probe(self, run: Runner) -> list[Drawing]:
+        """What a runner makes of PROBES: (3, H, W), 0..1."""
+        sides = [[-(-side // self.multiple) * self.multiple for side in shape] for shape in PROBES]
+        drawn = [run(_tensor([scene(height, width)]))[0] for height, width in sides]
+        return [picture.permute(2, 0, 1).numpy() / np.float32(255) for picture in drawn]
 
     def _check(self, picture: NDArray[Any]) -> None:
         if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype not in (np.uint8, np.float32):
@@ -95,7 +113,7 @@ def load(
             plan = translate(read_nodes(data))
             if kept is not None:
                 graphcache.save(kept, plan)
-        return FrozenGraph(plan, at, precision)
+        return FrozenGraph(plan, at, precision, path.name)
     except Damaged as problem:
         raise StyleError(f"{path.name} {problem}: copy or fetch it again, or {_NEXT}.") from problem
     except Unfit as problem:

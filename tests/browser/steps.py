@@ -94,7 +94,7 @@ def finish_batch(page: Page) -> str:
     """Waits for the end of a job and returns its last sentence."""
     line = page.locator("#toon-run .toon-progress")
     expect(line).to_contain_text(re.compile("Done:|Cancelled:"))
-    expect(page.locator("#toon-controls button", has_text="Cancel")).to_be_disabled()
+    await_rest(page)
     return line.inner_text().strip()
 
 

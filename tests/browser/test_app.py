@@ -13,7 +13,7 @@ from PIL import Image
 from tests.browser.conftest import running_app
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Browser, Page
 
 pytestmark = pytest.mark.browser
 
@@ -116,6 +116,33 @@ def test_a_job_outlives_its_page_and_a_killed_server(
     with zipfile.ZipFile(tmp_path / "all.zip") as packed:
         assert packed.testzip() is None
         assert set(packed.namelist()) - REPORTS == {f"{photo.stem}.png" for photo in crowd}
+
+
+def test_a_page_that_is_open_goes_on_after_a_restart(
+    chromium: "Browser", portraits: list[Path], tmp_path: Path
+) -> None:
+    from tests.browser import steps
+
+    photo = tmp_path / "holiday-of-ann.jpg"
+    photo.write_bytes(portraits[0].read_bytes())
+    with running_app(tmp_path) as app:
+        page = chromium.new_page()
+        steps.enter(page, app.url)
+        steps.upload_one(page, photo)
+        app.process.kill()
+    with running_app(tmp_path, urlsplit(app.url).port or 0) as app:
+        steps.draw_one(page, "holiday-of-ann-anime.png")
+        for file in (tmp_path / "data" / "page" / "visitors").rglob("*"):
+            if file.is_file():
+                file.unlink()  # as after some hours
+        page.get_by_role("button", name="Cartoonize").click()
+        page.get_by_text("This photo is not on the server any more: upload it again.").wait_for()
+        page.close()
+        app.process.terminate()
+        assert app.process.wait(60) == 0
+    told = app.log.read_text()
+    assert "holiday-of-ann" not in told
+    assert "Traceback" not in told
 
 
 def test_your_jobs_are_listed_and_their_options_used_again(

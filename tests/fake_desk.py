@@ -1,0 +1,65 @@
+"""A server's desk without its doors, as it starts within a second: `python -m tests.fake_desk FOLDER PHOTOS`.
+
+Over FOLDER/jobs, with an artist that takes DRAWING_SECONDS; it sends PHOTOS as a job where there is none, and ends once
+all jobs have. Photos called POISON kill the process that draws them. A line in FOLDER/log for every photo begun.
+"""
+
+import os
+import shutil
+import signal
+import sys
+import time
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from cartoon.image import Cartoon, Photo
+from cartoon.jobs.crew import Spare, Worker
+from cartoon.jobs.desk import Ask, Desk, Sent
+from cartoon.settings import Options, Settings
+from tests.fakes import FakeArtist
+
+DRAWING_SECONDS: Final = 0.6
+OWNER: Final = "somebody"
+POISON: Final = "poison"
+
+
+class SlowArtist(FakeArtist):
+    """A FakeArtist that can be caught drawing, and dies of poison."""
+
+    def __init__(self, home: Path) -> None:
+        super().__init__()
+        self._log = home / "log"
+
+    def draw(self, photo: Photo, options: Options, *, urgent: bool = True) -> Cartoon:
+        """As FakeArtist, after a while."""
+        with self._log.open("a") as log:
+            log.write(f"{os.getpid()} {photo.name}\n")
+        time.sleep(DRAWING_SECONDS)
+        if POISON in photo.name:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().draw(photo, options, urgent=urgent)
+
+
+def load_slow(settings: Settings) -> SlowArtist:
+    """Stands in for Cartoonizer.load; data_dir says where its log is."""
+    assert settings.data_dir
+    return SlowArtist(settings.data_dir)
+
+
+def main(home: Path, photos: Path) -> None:
+    """Run the jobs to their end."""
+    settings = Settings(data_dir=home)
+    spare = Spare(partial(Worker, load_slow, settings))
+    desk = Desk(home / "jobs", load_slow(settings), lambda style: "m", 10**8, spare=spare)
+    if not desk.jobs(OWNER):
+        (home / "sent").mkdir(exist_ok=True)
+        sent = [Sent(Path(shutil.copy(path, home / "sent")), path.name) for path in sorted(photos.rglob("*.[jp][pn]g"))]
+        desk.create(sent, Ask(Options(size=64), OWNER))
+    while {glance.state for glance in desk.jobs(OWNER)} & {"waiting", "running"}:
+        time.sleep(0.02)
+    desk.close()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
