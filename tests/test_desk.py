@@ -311,7 +311,10 @@ def test_a_list_of_many_jobs_reads_no_file(root: Path, tmp_path: Path, monkeypat
     desk.close()
 
 
-def test_jobs_that_wait_have_neither_a_thread_nor_an_open_file(root: Path, tmp_path: Path) -> None:
+def test_jobs_that_wait_have_neither_a_thread_nor_an_open_file(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(floor, "TURN_SECONDS", 10 * PATIENCE)
     door = Doorkeeper()
     desk = Desk(root, TroubledArtist(door), model_of, PIXELS)
     ids = [desk.create(send(tmp_path / "in", "a.png", "b.png"), Ask(SMALL, f"{n % 3}")) for n in range(40)]
@@ -359,6 +362,9 @@ class TestRota:
         assert rota.gives_way(anns[0], [bob], anns, giving=0)
         assert not rota.gives_way(anns[0], [bob], anns, giving=1)
         assert not rota.gives_way(anns[0], [rota.Claim("9", "ann")], anns, giving=0)
+        assert rota.gives_way(rota.Claim("e", "eve"), [bob], [rota.Claim("e", "eve")], giving=0), "in turns"
+        bobs = [rota.Claim(f"b{n}", "bob") for n in range(2)]
+        assert not rota.gives_way(anns[0], [bob], [*anns[:3], *bobs], giving=0), "it would only change sides"
         assert not rota.gives_way(bob, [rota.Claim("9", "ann")], [bob, *anns], giving=0)
 
 
