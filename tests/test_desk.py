@@ -311,7 +311,10 @@ def test_a_list_of_many_jobs_reads_no_file(root: Path, tmp_path: Path, monkeypat
     desk.close()
 
 
-def test_jobs_that_wait_have_neither_a_thread_nor_an_open_file(root: Path, tmp_path: Path) -> None:
+def test_jobs_that_wait_have_neither_a_thread_nor_an_open_file(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(floor, "TURN_SECONDS", 10 * PATIENCE)
     door = Doorkeeper()
     desk = Desk(root, TroubledArtist(door), model_of, PIXELS)
     ids = [desk.create(send(tmp_path / "in", "a.png", "b.png"), Ask(SMALL, f"{n % 3}")) for n in range(40)]
@@ -359,6 +362,9 @@ class TestRota:
         assert rota.gives_way(anns[0], [bob], anns, giving=0)
         assert not rota.gives_way(anns[0], [bob], anns, giving=1)
         assert not rota.gives_way(anns[0], [rota.Claim("9", "ann")], anns, giving=0)
+        assert rota.gives_way(rota.Claim("e", "eve"), [bob], [rota.Claim("e", "eve")], giving=0), "in turns"
+        bobs = [rota.Claim(f"b{n}", "bob") for n in range(2)]
+        assert not rota.gives_way(anns[0], [bob], [*anns[:3], *bobs], giving=0), "it would only change sides"
         assert not rota.gives_way(bob, [rota.Claim("9", "ann")], [bob, *anns], giving=0)
 
 
@@ -373,6 +379,12 @@ def test_a_second_desk_over_the_same_folder_is_refused(
     assert at_rest(desk, id) == "finished"
     desk.close()
     Desk(root, FakeArtist(), model_of, PIXELS).close()
+
+
+def test_a_folder_of_jobs_that_cannot_be_used_is_named(root: Path) -> None:
+    root.write_bytes(b"a file")
+    with pytest.raises(StorageError, match=f"{root}.*CARTOON_DATA_DIR"):
+        Desk(root, FakeArtist(), model_of, PIXELS)
 
 
 def test_the_lock_of_a_killed_server_holds_nobody_up(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,6 +25,7 @@ from cartoon.errors import (
     DrainingError,
     InputError,
     MissingError,
+    OptionsError,
     ResourceError,
     StorageError,
 )
@@ -112,12 +113,11 @@ class Desk:
         self._changed = threading.Condition(threading.RLock())
         self._jobs: dict[str, ServedJob] = {}
         self._closing = False
-        for folder in _folders(root):
-            told = ledger.read(folder)
-            if told.damage:
-                log.warning("a job is damaged", extra={"job": folder.name})
-            self._jobs[folder.name] = ServedJob(told)
-            self._forget_some()
+        try:
+            self._read_all()
+        except BaseException:
+            self._hold.release()
+            raise
         self._floor = Floor(Lanes(artist, judge, spare), max_pixels, self._changed)
         with self._changed:
             for job in sorted(self._jobs.values(), key=lambda job: job.order.made):
@@ -155,10 +155,8 @@ class Desk:
             opened = begin(folder, order, items)
         except BaseException as problem:
             shutil.rmtree(folder, ignore_errors=True)
-            if isinstance(problem, OSError) and problem.errno not in FULL:
-                raise StorageError(
-                    f"The server's disk cannot be written ({problem.strerror}): try again later."
-                ) from problem
+            if isinstance(problem, OptionsError) or (isinstance(problem, OSError) and problem.errno not in FULL):
+                raise StorageError("The server's disk cannot be written now: try again later.") from problem
             raise
         opened.close()
         with self._changed:
@@ -300,6 +298,18 @@ class Desk:
         self._floor.close()
         self._hold.release()
 
+    def _read_all(self) -> None:
+        try:
+            folders = _folders(self._root)
+        except OSError as problem:
+            raise _unusable(self._root, problem) from problem
+        for folder in folders:
+            told = ledger.read(folder)
+            if told.damage:
+                log.warning("a job is damaged", extra={"job": folder.name})
+            self._jobs[folder.name] = ServedJob(told)
+            self._forget_some()
+
     def _job(self, id: str) -> ServedJob:
         with self._changed:
             job = self._jobs.get(id)
@@ -363,9 +373,13 @@ def _held(root: Path) -> Hold:
         refusal = f"Another server has its jobs in {root.parent}: stop it, or set CARTOON_DATA_DIR to another folder."
         return Hold(root, refusal)
     except OSError as problem:
-        raise StorageError(
-            f"{root} cannot be used ({problem.strerror}): make it writable, or set CARTOON_DATA_DIR to another folder."
-        ) from problem
+        raise _unusable(root, problem) from problem
+
+
+def _unusable(root: Path, problem: OSError) -> StorageError:
+    return StorageError(
+        f"{root} cannot be used ({problem.strerror}): make it writable, or set CARTOON_DATA_DIR to another folder."
+    )
 
 
 def _folders(root: Path) -> list[Path]:

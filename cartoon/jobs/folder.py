@@ -423,5 +423,5 @@ def _full_disk_told(out: Path) -> Iterator[None]:
         if problem.errno in FULL:
             raise StorageError(f"The disk of {out} is full: free some space and run again.") from problem
         raise OptionsError(
-            f"The job in {out} cannot be worked on ({problem.strerror}): check its permissions, or give another -o."
+            f"The job in {out} cannot be worked on ({problem.strerror}): check the permissions of its folder."
         ) from problem

@@ -32,10 +32,12 @@ def next_of(waiting: Sequence[Claim], running: Iterable[Claim]) -> Claim:
 
 
 def gives_way(claim: Claim, waiting: Iterable[Claim], running: Sequence[Claim], giving: int) -> bool:
-    """Whether a job that has had its turn leaves its place: others, who have fewer, wait for more than are being left.
+    """Whether a job that has had its turn leaves its place: more wait whose owners have none, or two fewer, than places
+    are being left already.
 
-    giving: how many jobs are leaving theirs already.
+    giving: how many are. With two fewer it becomes more even; with one fewer it would only change sides, for ever.
     """
     places = Counter(one.party for one in running)
-    claims = sum(places[one.party] < places[claim.party] for one in waiting)
-    return claims > giving
+    mine = places[claim.party]
+    theirs = [places[one.party] for one in waiting if one.party != claim.party]
+    return sum(not place or place + 2 <= mine for place in theirs) > giving
