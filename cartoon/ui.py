@@ -1,16 +1,18 @@
 """The page: one photo with a before/after; many photos as a job that outlives it. Layout, then wiring."""
 
 import html
+import logging
+import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import gradio as gr
 from fastapi import FastAPI
 from gradio.routes import App as GradioApp
 from starlette.routing import Mount
 
-from cartoon import page_files
+from cartoon import metrics, page_files
 from cartoon.actions import Actions
 from cartoon.gradio_guard import GradioGuard, Offer
 from cartoon.intake import Reception
@@ -27,14 +29,39 @@ EXAMPLES: Final = Path(__file__).parent.parent / "assets" / "examples"
 CSS_FILE: Final = Path(__file__).parent / "ui.css"
 FONTS: Final = ("Inter", "Segoe UI", "Roboto", "Helvetica Neue", "Noto Sans", "DejaVu Sans", "sans-serif")
 """Fonts that machines have: a web font would be fetched from another host."""
+NOT_UNDERSTOOD: Final = "This was not understood: load the page again, and tell the operator if it happens twice."
 MONO_FONTS: Final = ("Cascadia Mono", "Consolas", "Menlo", "DejaVu Sans Mono", "monospace")
+
+log = logging.getLogger(__name__)
+
+
+class PlainSpokenBlocks(gr.Blocks):
+    """Blocks that say in a sentence what is wrong with a call, where Gradio would print a traceback with its values."""
+
+    async def process_api(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """As Gradio's; raises gr.Error alone."""
+        try:
+            return await super().process_api(*args, **kwargs)
+        except gr.Error as told:
+            told.print_exception = False
+            raise
+        except Exception as fault:  # noqa: BLE001 - whatever a client may send
+            where = traceback.extract_tb(fault.__traceback__)[-1]
+            log.warning(
+                "a call of the page failed: %s at %s:%d",
+                type(fault).__name__,
+                Path(where.filename).name,
+                where.lineno or 0,
+                extra={"event": "call_failed", "code": metrics.INTERNAL},
+            )
+            raise gr.Error(NOT_UNDERSTOOD, print_exception=False) from None
 
 
 def build(reception: Reception, files: VisitorFiles) -> gr.Blocks:
     """The whole page, wired; `files` must lie inside Gradio's cache."""
     does, artist = Actions(reception, files), reception.artist
     # Nothing of Gradio's own sweeping: it empties the folder at every start, also of photos that an open page names.
-    page = gr.Blocks(title="Cartoon", analytics_enabled=False, delete_cache=None, fill_width=True)
+    page = PlainSpokenBlocks(title="Cartoon", analytics_enabled=False, delete_cache=None, fill_width=True)
     with page:
         # A user's own styles are a matter of this server, not of what Cartoon is: they stand among the choices alone.
         titles = [card.title.lower() for card in artist.styles if card.painter != PAINTED]
@@ -183,6 +210,8 @@ def _offers(page: gr.Blocks) -> dict[str | int, Offer]:
     """Every function of the page, as the guard knows it."""
     offers: dict[str | int, Offer] = {}
     for index, function in page.fns.items():
+        if function.fn is None:  # what the browser does by itself
+            continue
         public = function.api_visibility == "public"
         given = [part for part in function.inputs if not part.skip_api]
         # What queues draws or takes photos in; the rest looks, or says something short.
