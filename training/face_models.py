@@ -12,9 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-import flatbuffers
 import numpy as np
-from mediapipe.tasks.metadata import schema_py_generated as tflite
 
 from cartoon.portrait.candidates import FULL, SHORT
 from cartoon.portrait.graphs import DETECTORS, FOLDER, LANDMARKS, PERSON
@@ -83,6 +81,10 @@ class Model:
     """A TensorFlow Lite model that takes further steps behind its last one."""
 
     def __init__(self, content: bytes) -> None:
+        # Here, as training is imported on machines without mediapipe (and flatbuffers, which it brings), too.
+        from mediapipe.tasks.metadata import schema_py_generated
+
+        self._schema = tflite = schema_py_generated
         self._model = tflite.ModelT.InitFromObj(tflite.Model.GetRootAs(content, 0))
         self._graph = self._model.subgraphs[0]
 
@@ -110,6 +112,7 @@ class Model:
 
     def tensor(self, name: bytes | str, shape: Sequence[int], values: np.ndarray | None = None) -> int:
         """A new tensor: constant where it has values, float32 or int32, else a float32 result."""
+        tflite = self._schema
         buffer, made = tflite.BufferT(), tflite.TensorT()
         if values is not None:
             buffer.data = np.frombuffer(values.tobytes(), np.uint8)
@@ -122,6 +125,7 @@ class Model:
 
     def step(self, kind: str, inputs: Sequence[int], output: int, version: int = 1, **settings: int | bool) -> None:
         """A new last operator. kind: as in BuiltinOptions, CamelCase; settings: of its options."""
+        tflite = self._schema
         code = tflite.OperatorCodeT()
         operator = "".join(f"_{c}" if c.isupper() else c for c in kind).lstrip("_").upper()
         code.builtinCode = code.deprecatedBuiltinCode = getattr(tflite.BuiltinOperator, operator)
@@ -139,7 +143,9 @@ class Model:
 
     def packed(self) -> bytes:
         """The file's content."""
-        builder = flatbuffers.Builder()
+        from flatbuffers import Builder
+
+        builder = Builder()
         builder.Finish(self._model.Pack(builder), b"TFL3")
         return bytes(builder.Output())
 
