@@ -1,29 +1,36 @@
 """Damages the files of jobs at random, starts a desk over them, and checks that it is none the worse for it.
 
 `python -m tests.damage --count 200` is the long version; tests/test_damage.py runs a short one. Run by root it is
-another user, nobody, who has the desk, so that files of another owner are among the damages.
+another user, nobody, who has the desk, so that files of another owner are among the damages; in a process of its own,
+as Python takes for missing, from then on, what nobody may not read.
 """
 
 import argparse
-import encodings.utf_8_sig  # noqa: F401 - here, as nobody may not be allowed to read where Python lies
+import codecs
 import json
 import os
 import random
 import shutil
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from tempfile import mkdtemp
 
 import numpy as np
 
 from cartoon import thumbs
-from cartoon.errors import CartoonError, StorageError, StyleError
+from cartoon.errors import CartoonError, InputError, OptionsError, StorageError, StyleError
 from cartoon.image import encode, read
+from cartoon.jobs import index
+from cartoon.jobs.crew import Threads
 from cartoon.jobs.desk import Ask, Desk, Sent
+from cartoon.jobs.folder import new_id, open_order
+from cartoon.jobs.job import Attempt, Order
 from cartoon.jobs.journal import Journal
+from cartoon.jobs.runner import run
 from cartoon.jobs.scan import sha256_of
 from cartoon.pack import packed
 from cartoon.settings import Options
@@ -311,6 +318,8 @@ def as_nobody() -> Iterator[None]:
     if os.getuid() != 0:
         yield
         return
+    for name in ("ascii", "cp437", "utf-8-sig"):  # Python reads them when they are needed
+        codecs.lookup(name)
     os.setegid(NOBODY)
     os.seteuid(NOBODY)
     try:
@@ -340,6 +349,60 @@ def damages(place: Path, count: int, seed: int, tell: Callable[[str], None] = la
     return came
 
 
+def begun(place: Path, overwrite: bool = False) -> list[Attempt]:
+    """What `run IN -o OUT` does."""
+    asked = Order(new_id(), (str(place / "in"),), place / "out", OPTIONS, "m", "0", time.time(), overwrite=overwrite)
+    with closing(open_order(asked)) as job, closing(Threads(TroubledArtist(lambda name: None))) as crew:
+        return [*job.again(), *run(job, crew)]
+
+
+def outcome_of(place: Path) -> list[Attempt] | CartoonError:
+    try:
+        return begun(place)
+    except CartoonError as error:
+        return error
+
+
+def mended(place: Path, whole: Path) -> None:
+    shutil.rmtree(place / "out")
+    shutil.copytree(whole, place / "out")
+    if os.getuid() == 0:
+        for path in (place / "out", *(place / "out").rglob("*")):
+            os.chown(path, NOBODY, NOBODY)
+
+
+def command_line(place: Path, count: int, seed: int) -> Counter[str]:
+    """So many damages to a job of the command line: the same command says one sentence, or goes on with it."""
+    chance, refused, went_on = random.Random(seed), 0, 0
+    with as_nobody():
+        (place / "in").mkdir()
+        for number in range(4):
+            shade = shade_of(f"a-{number}.png")
+            data = encode(np.full((30, 40, 3), shade, np.uint8), None, "png")
+            (place / "in" / f"a-{number}.png").write_bytes(data)
+        begun(place)
+    shutil.copytree(place / "out", place / "whole")
+    for _ in range(count):
+        mended(place, place / "whole")
+        with as_nobody():
+            done = damage(next(path for path in (place / "out" / ".cartoon").iterdir() if path.is_dir()), chance)
+            assert all(seen.state in ("finished", "waiting", "damaged") for seen in index.seen(None, place / "out"))
+            came = outcome_of(place)
+            if isinstance(came, CartoonError):
+                refused += 1
+                assert str(came).endswith("."), done
+                assert isinstance(came, OptionsError | InputError) or "foreign" in done, (done, came)
+                assert "foreign" in done or len(begun(place, overwrite=True)) == 4, done
+            else:
+                went_on += 1
+                assert sorted(attempt.item.name for attempt in came) == [f"a-{n}.png" for n in range(4)], done
+                assert not [attempt.error for attempt in came if attempt.error], done
+            for number in range(4):
+                pixels = read(place / "out" / f"a-{number}.png").pixels
+                assert int(np.median(pixels)) == 255 - shade_of(f"a-{number}.png"), done
+    return Counter({"refused": refused, "went on": went_on})
+
+
 @contextmanager
 def place_for_all() -> Iterator[Path]:
     """A folder that belongs to whoever has the desk, with nothing above it in the way."""
@@ -359,7 +422,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     with place_for_all() as place:
-        print(json.dumps(damages(place, args.count, args.seed, print)))
+        came = damages(place, args.count, args.seed, print)
+    with place_for_all() as place:
+        came += command_line(place, args.count, args.seed)
+    print(json.dumps(came))
 
 
 if __name__ == "__main__":

@@ -2,40 +2,41 @@
 
 import json
 import os
-import random
-import shutil
-import time
+import subprocess
+import sys
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from cartoon.errors import CartoonError, DamagedError, InputError, MissingError, OptionsError
-from cartoon.image import encode, read
-from cartoon.jobs import index, ledger
-from cartoon.jobs.crew import Threads
+from cartoon.errors import DamagedError, MissingError
+from cartoon.jobs import ledger
 from cartoon.jobs.desk import Ask, Desk
-from cartoon.jobs.folder import new_id, open_order
-from cartoon.jobs.job import Attempt, Order
-from cartoon.jobs.runner import run
-from tests.damage import NOBODY, OPTIONS, as_nobody, damage, damages, place_for_all, shade_of
 from tests.fakes import FakeArtist
 from tests.test_desk import PIXELS, SMALL, at_rest, model_of, send
 
+ROOT = Path(__file__).parents[1]
 
-def test_sixty_random_damages() -> None:
-    with place_for_all() as place:
-        came = damages(place, 60, seed=7)
+
+def damaged(count: int, seed: int) -> dict[str, int]:
+    """What the long version says."""
+    command = [sys.executable, "-m", "tests.damage", "--count", str(count), "--seed", str(seed)]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    came: dict[str, int] = json.loads(ended.stdout.splitlines()[-1])
+    return came
+
+
+def test_sixty_random_damages_to_jobs_of_a_server_and_of_the_command_line() -> None:
+    came = damaged(60, seed=7)
     assert came["damaged"] > 15 < came["finished"]
+    assert came["refused"] > 10 < came["went on"]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
 def test_two_hundred_random_damages(seed: int) -> None:
-    with place_for_all() as place:
-        damages(place, 200, seed)
+    assert damaged(200, seed)["damaged"] > 50
 
 
 @pytest.fixture
@@ -190,57 +191,3 @@ def test_what_a_killed_process_had_not_begun_is_no_job_and_goes(folder: Path) ->
     desk.sweep(3600)
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
     desk.close()
-
-
-def begun(place: Path, overwrite: bool = False) -> list[Attempt]:
-    """What `run IN -o OUT` does."""
-    asked = Order(new_id(), (str(place / "in"),), place / "out", OPTIONS, "m", "0", time.time(), overwrite=overwrite)
-    with closing(open_order(asked)) as job, closing(Threads(FakeArtist())) as crew:
-        return [*job.again(), *run(job, crew)]
-
-
-def outcome_of(place: Path) -> list[Attempt] | CartoonError:
-    try:
-        return begun(place)
-    except CartoonError as error:
-        return error
-
-
-def mended(place: Path, whole: Path) -> None:
-    shutil.rmtree(place / "out")
-    shutil.copytree(whole, place / "out")
-    if os.getuid() == 0:
-        for path in (place / "out", *(place / "out").rglob("*")):
-            os.chown(path, NOBODY, NOBODY)
-
-
-def test_the_command_line_says_one_sentence_of_a_damaged_job_or_goes_on_with_it() -> None:
-    chance, refused, went_on = random.Random(3), 0, 0
-    with place_for_all() as place:
-        with as_nobody():
-            (place / "in").mkdir()
-            for number in range(4):
-                shade = shade_of(f"a-{number}.png")
-                data = encode(np.full((30, 40, 3), shade, np.uint8), None, "png")
-                (place / "in" / f"a-{number}.png").write_bytes(data)
-            begun(place)
-        shutil.copytree(place / "out", place / "whole")
-        for _ in range(60):
-            mended(place, place / "whole")
-            with as_nobody():
-                done = damage(next(path for path in (place / "out" / ".cartoon").iterdir() if path.is_dir()), chance)
-                assert all(seen.state in ("finished", "waiting", "damaged") for seen in index.seen(None, place / "out"))
-                came = outcome_of(place)
-                if isinstance(came, CartoonError):
-                    refused += 1
-                    assert str(came).endswith("."), done
-                    assert isinstance(came, OptionsError | InputError) or "foreign" in done, (done, came)
-                    assert "foreign" in done or len(begun(place, overwrite=True)) == 4, done
-                else:
-                    went_on += 1
-                    assert sorted(attempt.item.name for attempt in came) == [f"a-{n}.png" for n in range(4)], done
-                    assert not [attempt.error for attempt in came if attempt.error], done
-                for number in range(4):
-                    pixels = read(place / "out" / f"a-{number}.png").pixels
-                    assert int(np.median(pixels)) == 255 - shade_of(f"a-{number}.png"), done
-    assert refused > 10 < went_on

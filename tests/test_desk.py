@@ -233,7 +233,7 @@ def open_files(under: Path) -> list[str]:
             target = os.readlink(link)
         except FileNotFoundError:  # of the listing itself
             continue
-        if target.startswith(str(under)):
+        if target.startswith(f"{under}/"):
             found.append(target)
     return found
 
