@@ -10,7 +10,7 @@ import typer
 
 from cartoon import __version__
 from cartoon.console import DONE, downloading, exit_codes, printable
-from cartoon.errors import OptionsError
+from cartoon.errors import CartoonError, OptionsError
 
 if TYPE_CHECKING:
     from cartoon.jobs.job import Gate
@@ -243,7 +243,10 @@ def serve(
         )
         from cartoon.server import serve as serve_forever
 
-        serve_forever(settings)
+        try:
+            serve_forever(settings)
+        except CartoonError as refused:  # an address in use, a data folder that another server has: as app.py
+            raise OptionsError(str(refused)) from refused
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
