@@ -168,7 +168,7 @@ def test_nothing_is_fetched_from_an_address(client: Client, served: Served) -> N
     remote = {"path": "http://192.0.2.1/photo.png", "meta": {"_type": "gradio.FileData"}}
     with pytest.raises(httpx.HTTPStatusError, match="403"):
         client.predict(image=remote, api_name="/cartoonize")
-    answer = httpx.post(f"{served.url}gradio_api/call/cartoonize", json={"data": [remote]})
+    answer = httpx.post(f"{served.url}gradio_api/call/cartoonize", json={"data": [remote, *["x"] * 7]})
     assert "fetches nothing from addresses" in answer.json()["error"]
     for address in ("gradio_api/file=http://192.0.2.1/x.png", "gradio_api/proxy=https://192.0.2.1/"):
         assert httpx.get(served.url + address).status_code in (403, 404)
