@@ -7,6 +7,7 @@ answer nothing worse than 503 with Retry-After, stay quick and small, log little
 
 import argparse
 import io
+import multiprocessing
 import os
 import re
 import socket
@@ -14,13 +15,13 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Final
 
@@ -77,11 +78,6 @@ class Target:
         """With no slash at the end."""
         return f"http://127.0.0.1:{self.port}"
 
-    def memory_mb(self) -> float:
-        """Resident, MB."""
-        told = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(re.search(r"VmRSS:\s+(\d+)", told)[1]) / 1024  # type: ignore[index]
-
     def descriptors(self) -> int:
         """Open now."""
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))
@@ -125,28 +121,40 @@ def server(home: Path, real: bool, **variables: str) -> Iterator[Target]:
 
 @contextmanager
 def watched(target: Target) -> Iterator[Seen]:
-    """Asks /healthz and looks at the memory until the wave is over."""
-    seen, over = Seen(), threading.Event()
-
-    def look() -> None:
-        while not over.wait(GENTLE_SECONDS):
-            began = time.monotonic()
-            try:
-                # A connection each time: that is what a load balancer does.
-                ok = httpx.get(f"{target.url}/healthz", timeout=30).status_code == 200
-            except httpx.TransportError:
-                ok = False
-            seen.health.append(time.monotonic() - began)
-            seen.health_failed += not ok
-            seen.peak_mb = max(seen.peak_mb, target.memory_mb())
-
-    looking = threading.Thread(target=look)
+    """Asks /healthz and looks at the memory until the wave is over; in a process that no wave slows down."""
+    seen, spawn = Seen(), multiprocessing.get_context("spawn")
+    ours, theirs = spawn.Pipe()
+    looking = spawn.Process(target=_look, args=(target.url, target.process.pid, theirs))
     looking.start()
+    ours.recv()
     try:
         yield seen
     finally:
-        over.set()
+        ours.send(None)
+        seen.health, seen.health_failed, seen.peak_mb = ours.recv()
         looking.join()
+
+
+def _look(url: str, pid: int, pipe: Connection) -> None:
+    took: list[float] = []
+    failed, peak = 0, 0.0
+    pipe.send(None)
+    while not pipe.poll(GENTLE_SECONDS):
+        began = time.monotonic()
+        try:
+            # A connection each time: that is what a load balancer does.
+            ok = httpx.get(f"{url}/healthz", timeout=30).status_code == 200
+        except httpx.TransportError:
+            ok = False
+        took.append(time.monotonic() - began)
+        failed, peak = failed + (not ok), max(peak, memory_mb(pid))
+    pipe.send((took, failed, peak))
+
+
+def memory_mb(pid: int) -> float:
+    """Resident, MB."""
+    told = Path(f"/proc/{pid}/status").read_text()
+    return int(re.search(r"VmRSS:\s+(\d+)", told)[1]) / 1024  # type: ignore[index]
 
 
 def at_once(seen: Seen, times: int, send: Callable[[int], httpx.Response], threads: int) -> None:
@@ -281,7 +289,7 @@ def main() -> int:
         tempfile.TemporaryDirectory() as folder,
         server(Path(folder), asked.real, CARTOON_MAX_UPLOAD_MB="64", CARTOON_MAX_JOB_MB="4096") as target,
     ):
-        calm, files = target.memory_mb(), target.descriptors()
+        calm, files = memory_mb(target.process.pid), target.descriptors()
         print(
             "| wave | answers | /healthz p95, s | failed | peak MB over idle | a minute later | descriptors | log, kB |"
         )
@@ -295,7 +303,7 @@ def main() -> int:
             answers = ", ".join(f"{number} x {status or 'closed'}" for status, number in sorted(seen.statuses.items()))
             print(
                 f"| {wave.__name__} | {answers} | {seen.p95:.2f} | {seen.health_failed} | {seen.peak_mb - calm:.0f} |"
-                f" {target.memory_mb() - calm:+.0f} | {target.descriptors() - files:+d} |"
+                f" {memory_mb(target.process.pid) - calm:+.0f} | {target.descriptors() - files:+d} |"
                 f" {target.log.stat().st_size / 1000:.1f} |",
                 flush=True,
             )
