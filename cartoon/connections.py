@@ -27,8 +27,10 @@ SLOW_RATE: Final = 8 * 1024
 """After so many seconds, a body must have come at so many bytes a second."""
 READ_SECONDS: Final = 60.0
 """How long a client may leave an answer unread."""
-LINGER_SECONDS: Final = 1.0
-"""How long a connection that is turned away stays, so that its client reads why."""
+LINGER_SECONDS: Final = 5.0
+"""How long a connection that is turned away stays, so that its client, which may still be sending, reads why."""
+LINGERING: Final = 64
+"""Of these at a time; more are closed at once."""
 SPARE_DESCRIPTORS: Final = 256
 """Of the process: libraries, journals, pictures being read and written."""
 DESCRIPTORS_EACH: Final = 2
@@ -42,12 +44,13 @@ RETRY_SECONDS: Final = 5
 class Doorkeeper:
     """Counts the connections of a server; at its limit the one that has been idle longest makes room.
 
-    most: open at a time; half of them from one address, so that one cannot shut out the others.
+    most: open at a time; five sixths of them from one address, so that one cannot shut out the others.
     """
 
     def __init__(self, most: int) -> None:
         self.most = most
         self._open: dict[GuardedConnection, str] = {}
+        self._turned_away: set[GuardedConnection] = set()
         self._from: Counter[str] = Counter()
 
     @classmethod
@@ -61,9 +64,11 @@ class Doorkeeper:
 
     def admit(self, connection: "GuardedConnection", address: str) -> bool:
         """A new connection is there; False when it has to go, as all the others are at work."""
-        if self._from[address] >= max(1, self.most // 2) and not self._make_room(address):
-            return False
-        if len(self._open) >= self.most and not self._make_room(None):
+        crowded = self._from[address] >= max(1, self.most * 5 // 6) and not self._make_room(address)
+        if crowded or (len(self._open) >= self.most and not self._make_room(None)):
+            self._turned_away.add(connection)
+            if len(self._turned_away) > LINGERING:
+                connection.drop()
             return False
         self._open[connection] = address
         self._from[address] += 1
@@ -71,6 +76,7 @@ class Doorkeeper:
 
     def left(self, connection: "GuardedConnection") -> None:
         """A connection is closed."""
+        self._turned_away.discard(connection)
         address = self._open.pop(connection, None)
         if address is not None:
             self._from[address] -= 1
@@ -94,7 +100,7 @@ class GuardedConnection(H11Protocol):
         self._doorkeeper = doorkeeper
         self._head_timer: asyncio.TimerHandle | None = None
         self._read_timer: asyncio.TimerHandle | None = None
-        self._turned_away = False
+        self._turned_away = self._told = False
 
     @property
     def idle(self) -> bool:
@@ -123,15 +129,20 @@ class GuardedConnection(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._turned_away:
-            if not self.transport.is_closing():
-                self.transport.write(_FULL)
-                self.transport.write_eof()
+            self._answer_at_the_door(data)
             return
         super().data_received(data)
         if not self.idle:
             self._stop_waiting()
         elif self._head_timer is None:
             self._wait_for_head()
+
+    def _answer_at_the_door(self, data: bytes) -> None:
+        """To come back later; but whoever asks whether the process lives hears that it does."""
+        if not self._told and not self.transport.is_closing():
+            self._told = True
+            self.transport.write(_ALIVE if data.startswith((b"GET /healthz ", b"HEAD /healthz ")) else _FULL)
+            self.transport.write_eof()
 
     def on_response_complete(self) -> None:
         self._stop_waiting()
@@ -207,20 +218,18 @@ class _TooSlow(Exception):
     """Raised where a body is read, and told by Patience."""
 
 
-def _full() -> bytes:
-    told = {
-        "error": "busy",
-        "message": "Too many connections are open (CARTOON_MAX_CONNECTIONS): try again in seconds.",
-    }
+def _answer(status: str, told: dict[str, str], *headers: str) -> bytes:
     body = json.dumps(told).encode()
-    head = (
-        f"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
-        f"retry-after: {RETRY_SECONDS}\r\nconnection: close\r\n\r\n"
-    )
-    return head.encode() + body
+    fixed = ("content-type: application/json", f"content-length: {len(body)}", "connection: close")
+    return "\r\n".join((f"HTTP/1.1 {status}", *fixed, *headers, "", "")).encode() + body
 
 
-_FULL: Final = _full()
+_ALIVE: Final = _answer("200 OK", {"status": "ok"})
+_FULL: Final = _answer(
+    "503 Service Unavailable",
+    {"error": "busy", "message": "Too many connections are open (CARTOON_MAX_CONNECTIONS): try again in seconds."},
+    f"retry-after: {RETRY_SECONDS}",
+)
 
 
 def _descriptors() -> int:

@@ -84,7 +84,7 @@ class Settings(BaseSettings):
     visitor_requests: int = Field(600, ge=1)
     """Uploads, drawings and jobs that a visitor may ask for in a minute; four times that from one address."""
     max_connections: int = Field(512, ge=8)
-    """Open at once; fewer where the system allows fewer descriptors. Half of them from one address."""
+    """Open at once; fewer where the system allows fewer descriptors. Five sixths of them from one address."""
     max_pixels_under_way: int = Field(120_000_000, ge=1)
     """Of the pictures that are being decoded; a larger one is decoded alone, the others wait."""
 

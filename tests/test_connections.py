@@ -60,18 +60,20 @@ def test_when_all_are_at_work_the_next_is_told_to_come_back(served: Served) -> N
     cookie = page.headers["set-cookie"].partition(";")[0]
     ask = f"GET /gradio_api/heartbeat/x HTTP/1.1\r\nHost: localhost\r\nCookie: {cookie}\r\n\r\n".encode()
     with ExitStack() as stack:
-        streams = [connect(served, stack) for _ in range(ROOM // 2)]  # one address's share
+        streams = [connect(served, stack) for _ in range(ROOM * 5 // 6)]  # one address's share
         for stream in streams:
             stream.sendall(ask)
             assert b"200" in stream.recv(64)
         late = connect(served, stack)
-        late.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        late.sendall(b"POST /api/v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2000000\r\n\r\n")
+        late.sendall(bytes(2_000_000))
         told = late.recv(4096)
         assert told.startswith(b"HTTP/1.1 503")
         assert b"retry-after: 5" in told
         body = json.loads(told.partition(b"\r\n\r\n")[2])
         assert "CARTOON_MAX_CONNECTIONS" in body["message"]
-    wait_for(lambda: httpx.get(f"{served.url}healthz", timeout=60).status_code == 200)
+        assert httpx.get(f"{served.url}healthz", timeout=60).json() == {"status": "ok"}
+    wait_for(lambda: httpx.get(f"{served.url}config", timeout=60).status_code == 200)
 
 
 def test_an_upload_that_breaks_off_leaves_nothing(served: Served) -> None:

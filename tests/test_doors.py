@@ -95,15 +95,15 @@ def test_no_call_of_the_config_reads_a_path_that_its_caller_did_not_upload(
     """Every function in /config, by every way to call one, as the page itself would."""
     functions = stranger.get("/config").json()["dependencies"]
     assert len(functions) > 5
-    for path in secrets:
-        for file in (as_file(path), {"path": path}, {"url": path}, path):
-            for function in functions:
-                takes = max(1, len(function["inputs"]))
-                data: list[Any] = [[file] if function["api_name"] == "cartoonize_batch" else file] * takes
-                call = {"data": data, "fn_index": function["id"], "session_hash": "x"}
-                answer = stranger.post("/gradio_api/run/predict", json=call, headers=origin(served))
-                assert told_nothing(answer) or (file == path and answer.status_code == 200), (path, answer.text)
-                assert SECRET not in answer.content
+    spelled: list[Any] = [*map(as_file, secrets), *({name: secrets[0]} for name in ("path", "url")), secrets[0]]
+    for file in spelled:
+        for function in functions:
+            takes = max(1, len(function["inputs"]))
+            data: list[Any] = [[file] if function["api_name"] == "cartoonize_batch" else file] * takes
+            call = {"data": data, "fn_index": function["id"], "session_hash": "x"}
+            answer = stranger.post("/gradio_api/run/predict", json=call, headers=origin(served))
+            assert told_nothing(answer) or (isinstance(file, str) and answer.status_code == 200), (file, answer.text)
+            assert SECRET not in answer.content
 
 
 @pytest.mark.parametrize(
