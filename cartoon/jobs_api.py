@@ -38,6 +38,8 @@ MOST_ITEMS: Final = 1000
 LISTENERS: Final = 32
 LOOKERS: Final = 8
 """Threads for what asks the desk: others than those that draw, so that a look never waits for a drawing."""
+TAKERS: Final = 4
+"""Threads in which jobs are begun: with more of them the event loop would wait for Python's lock, and all with it."""
 THUMBS_AT_ONCE: Final = 2
 NOT_KEPT: Final = {"Cache-Control": "no-store"}
 ASKED_AGAIN: Final = {"Cache-Control": "private, no-cache"}
@@ -74,6 +76,7 @@ class _Routes:
     def __init__(self, reception: Reception, readiness: Readiness) -> None:
         self._reception, self._desk, self._readiness = reception, reception.desk, readiness
         self._looking = anyio.CapacityLimiter(LOOKERS)
+        self._taking = anyio.CapacityLimiter(TAKERS)
         self._listening = anyio.CapacityLimiter(LISTENERS)
         self._shrinking = anyio.CapacityLimiter(THUMBS_AT_ONCE)
 
@@ -87,7 +90,7 @@ class _Routes:
         intake = self._reception.intake(visitor)
         try:
             fields = await receive(request, intake)
-            id = await anyio.to_thread.run_sync(self._reception.admit, intake, fields, visitor)
+            id = await anyio.to_thread.run_sync(self._reception.admit, intake, fields, visitor, limiter=self._taking)
         except ClientDisconnect:
             return Response(status_code=400)
         finally:

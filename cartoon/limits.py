@@ -25,6 +25,8 @@ REMEMBERED: Final = 10_000
 """Visitors and addresses."""
 AT_REST: Final = frozenset({"finished", "cancelled", "damaged"})
 MINUTE: Final = 60.0
+FOLDERS: Final = 1000
+"""Of an account; with more of them those that are gone are forgotten."""
 
 
 @dataclass(eq=False)
@@ -35,6 +37,7 @@ class _Account:
     at: float
     folders: dict[Path, int] = field(default_factory=dict)
     jobs: set[str] = field(default_factory=set)
+    bytes: int = 0
     looked_up: bool = False
 
 
@@ -68,13 +71,23 @@ class Limits:
         most = self._settings.visitor_mb
         self._look_up(visitor)
         with self._lock:
-            for account, times in self._of(visitor):
-                account.folders = {folder: told for folder, told in account.folders.items() if folder.exists()}
-                if sum(account.folders.values()) + size > most * times * 2**20:
-                    raise LimitError(
-                        f"Your photos on this server would take more than {most} MB (CARTOON_VISITOR_MB): delete jobs"
-                        " that you need no longer, or wait until they expire."
-                    )
+            accounts = list(self._of(visitor))
+        full = [
+            (one, times)
+            for one, times in accounts
+            if one.bytes + size > most * times * 2**20 or len(one.folders) > FOLDERS
+        ]
+        for account, times in full:
+            # Without the lock, for which the event loop may wait: there may be many folders to look for.
+            gone = [folder for folder in tuple(account.folders) if not folder.exists()]
+            with self._lock:
+                for folder in gone:
+                    account.bytes -= account.folders.pop(folder, 0)
+            if account.bytes + size > most * times * 2**20:
+                raise LimitError(
+                    f"Your photos on this server would take more than {most} MB (CARTOON_VISITOR_MB): delete jobs"
+                    " that you need no longer, or wait until they expire."
+                )
 
     def check_jobs(self, visitor: Visitor) -> None:
         """A job is about to be begun; raises LimitError when the visitor has too many that are not finished."""
@@ -93,6 +106,7 @@ class Limits:
         """So many bytes of the visitor's lie in a folder now; job: the id of the job they are for."""
         with self._lock:
             for account, _ in self._of(visitor):
+                account.bytes += size - account.folders.get(folder, 0)
                 account.folders[folder] = size
                 if job:
                     account.jobs.add(job)
@@ -123,8 +137,11 @@ class Limits:
             return
         for glance in self._desk.jobs(visitor.owner):  # without the lock: there may be many files to weigh
             inputs = glance.order.out.parent / INPUTS
-            account.folders[inputs] = size_of(inputs)
-            account.jobs.add(glance.id)
+            size = size_of(inputs)
+            with self._lock:
+                account.bytes += size - account.folders.get(inputs, 0)
+                account.folders[inputs] = size
+                account.jobs.add(glance.id)
 
 
 def size_of(folder: Path) -> int:

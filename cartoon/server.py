@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
@@ -49,6 +50,9 @@ TICK_SECONDS: Final = 0.1
 CLOSE_SECONDS: Final = 1.0
 """How long jobs may take to end what is under way once all requests have ended; what is cut off is drawn again."""
 SWEEP_SECONDS: Final = 3600
+SWITCH_SECONDS: Final = 0.001
+"""How long a thread may keep Python's lock from the others: by default 5 ms, of which the event loop would lose one for
+every thread that draws or takes in photos, each time it wakes."""
 DAY_SECONDS: Final = 86_400
 RETRY_SECONDS: Final = 5
 """Until the first picture is tried again, when memory was too short for it."""
@@ -115,6 +119,7 @@ def serve(settings: Settings) -> None:
     server has the data folder.
     """
     logs.set_up(settings.log)
+    sys.setswitchinterval(SWITCH_SECONDS)
     signal.signal(signal.SIGTERM, _leave)
     with suppress(KeyboardInterrupt), _listen(settings.host, settings.port) as listener:
         from cartoon.jobs.quality import judge
