@@ -54,6 +54,11 @@ def refusal_of(error: CartoonError) -> Response:
     return refused(status, error.code, without_paths(str(error)), RETRY_SECONDS if status in (429, 503) else None)
 
 
+def retry_headers(status: int) -> dict[str, str]:
+    """When to come back, for the statuses that ask for it."""
+    return {"Retry-After": str(RETRY_SECONDS)} if status in (429, 503) else {}
+
+
 def status_of(error: CartoonError) -> int:
     """The HTTP status that tells what kind of error it is."""
     return next((status for kind, status in STATUS_CODES if isinstance(error, kind)), 500)

@@ -20,7 +20,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cartoon.answers import RETRY_SECONDS, status_of
+from cartoon.answers import RETRY_SECONDS, retry_headers, status_of
 from cartoon.errors import CartoonError, ForbiddenError, MissingError, OptionsError, TooLargeError
 from cartoon.limits import Limits
 from cartoon.owner import Visitor, visitor_of
@@ -224,9 +224,8 @@ def _replay(body: bytes, receive: Receive) -> Receive:
 def _refusal(error: CartoonError) -> Response:
     """In both spellings that Gradio's clients show."""
     sentence, status = without_paths(str(error)), status_of(error)
-    headers = {"Retry-After": str(RETRY_SECONDS)} if status in (429, 503) else None
     told = {"error": sentence, "detail": sentence, "code": error.code}
-    return JSONResponse(told, status_code=status, headers=headers)
+    return JSONResponse(told, status_code=status, headers=retry_headers(status))
 
 
 def _without_server_errors(send: Send) -> Callable[[Message], Awaitable[None]]:

@@ -14,7 +14,7 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, StreamingResponse
 from starlette.requests import ClientDisconnect
 
-from cartoon.answers import status_of
+from cartoon.answers import retry_headers, status_of
 from cartoon.errors import CartoonError, OptionsError
 from cartoon.form import receive
 from cartoon.intake import Intake, Reception
@@ -83,7 +83,8 @@ class _Routes:
         except ClientDisconnect:
             return Response(status_code=400)
         except CartoonError as error:  # in plain text: the page shows it as it is
-            return PlainTextResponse(without_paths(str(error)), status_code=status_of(error))
+            status = status_of(error)
+            return PlainTextResponse(without_paths(str(error)), status_code=status, headers=retry_headers(status))
         finally:
             upload.done = True
         return JSONResponse(paths)
