@@ -39,7 +39,7 @@ soak: $(VENV)/dev-installed  ## the long runs: kills over 300 and 120 photos, te
 	$(BIN)/python -m tests.kill --photos 300 --kills 60
 	for door in run serve desk; do $(BIN)/python -m tests.kill --early $$door --photos 120 --kills 40 || exit 1; done
 	$(BIN)/python -m tests.soak --count 10000
-	$(BIN)/python -m pytest -m slow tests/test_soak.py tests/test_cluster.py
+	$(BIN)/python -m pytest -m slow tests/jobs/test_soak.py tests/jobs/executors/test_cluster.py
 
 bench: $(VENV)/app-installed  ## time one photo step by step, at 512, 1024 and 2048 px
 	$(BIN)/python -m benchmarks.latency $(ARGS)

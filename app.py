@@ -7,8 +7,8 @@ from typing import get_args
 from pydantic import ValidationError
 
 from cartoon.errors import CartoonError
-from cartoon.server import serve
 from cartoon.settings import Settings
+from cartoon.web.serve import serve
 
 
 def main() -> int:

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from cartoon.jobs.folder import OpenJob, begin, new_id
-from cartoon.jobs.job import Item, Order
+from cartoon.jobs.model import Item, Order
+from cartoon.jobs.store.folder import OpenJob, begin, new_id
 from cartoon.settings import Options
 
 

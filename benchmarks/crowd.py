@@ -15,12 +15,12 @@ from pathlib import Path
 
 from benchmarks.batch import job_over
 from benchmarks.machine import machine
-from cartoon.image import MAX_PIXELS
-from cartoon.jobs.crew import Threads
+from cartoon.images.files import MAX_PIXELS
+from cartoon.jobs.executors.local import Threads
 from cartoon.jobs.runner import run
-from cartoon.portrait.pipeline import Cartoonizer
-from cartoon.request import draw
+from cartoon.pipeline.cartoonizer import Cartoonizer
 from cartoon.settings import Options
+from cartoon.web.photo import draw
 
 
 def main() -> None:

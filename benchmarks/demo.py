@@ -7,8 +7,8 @@ from typing import Final
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from cartoon.image import Photo, Pixels, encode, read, write_atomically
-from cartoon.portrait.pipeline import Cartoonizer
+from cartoon.images.files import Photo, Pixels, encode, read, write_atomically
+from cartoon.pipeline.cartoonizer import Cartoonizer
 
 EXAMPLES: Final = Path(__file__).resolve().parents[1] / "assets" / "examples"
 TILE: Final = 384

@@ -25,9 +25,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.machine import processor
-from cartoon.image import Pixels
-from cartoon.portrait.candidates import Array, iou
-from cartoon.portrait.faces import MediaPipeDetector
+from cartoon.faces.candidates import Array, iou
+from cartoon.faces.detector import MediaPipeDetector
+from cartoon.images.files import Pixels
 
 FOUND_IOU: Final = 0.4
 """A true face is found when a returned box overlaps it at least this much; each returned box counts once."""

@@ -39,12 +39,12 @@ from benchmarks.incumbent import (
 )
 from benchmarks.latency import EXAMPLE
 from benchmarks.machine import machine, processor
-from cartoon.image import Pixels, decode, encode, read
-from cartoon.jobs.crew import LOOK_AHEAD
-from cartoon.portrait.pipeline import Cartoonizer
-from cartoon.portrait.scale import resize
+from cartoon.images.files import Pixels, decode, encode, read
+from cartoon.images.resize import resize
+from cartoon.jobs.executors.local import LOOK_AHEAD
+from cartoon.models import dctnet
+from cartoon.pipeline.cartoonizer import Cartoonizer
 from cartoon.settings import Options
-from cartoon.styles import tfgraph
 from cartoon.styles.official import add, find
 
 BACKGROUND: Final = (720, 960)
@@ -82,7 +82,7 @@ def _networks(peers: Sequence[Incumbent], graphs: Path, runs: int) -> None:
         noise = rng.integers(0, 255, (*shape, 3), dtype=np.uint8)
         portrait = np.ascontiguousarray(resize(read(EXAMPLE).pixels, shape)[..., ::-1])
         wanted = peers[0].drawn(graph, portrait)
-        loaded = [tfgraph.load(graphs / GRAPHS[graph], precision=precision) for precision in PRECISIONS]
+        loaded = [dctnet.load(graphs / GRAPHS[graph], precision=precision) for precision in PRECISIONS]
         ours = [partial(_seconds, one, noise) for one in loaded]
         taken = turns([*ours, *(partial(one.network, graph, shape) for one in peers)], runs)
         for index, (precision, one) in enumerate(zip(PRECISIONS, loaded, strict=True)):
@@ -124,7 +124,7 @@ def together(toon: Cartoonizer, given: Sequence[bytes], options: Options) -> flo
     return (time.perf_counter() - began) / len(given)
 
 
-def _seconds(graph: tfgraph.FrozenGraph, picture: NDArray[np.uint8]) -> float:
+def _seconds(graph: dctnet.FrozenGraph, picture: NDArray[np.uint8]) -> float:
     began = time.perf_counter()
     graph(picture)
     return time.perf_counter() - began

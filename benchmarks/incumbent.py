@@ -23,7 +23,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cartoon.styles import tfgraph
+from cartoon.models import dctnet
 
 CAPPED: Final = 720
 """The incumbent draws no shorter side than this, and enlarges the result."""
@@ -87,7 +87,7 @@ class InTorch:
     """The incumbent's graphs in torch, in float32: where there is no TensorFlow, or a GPU that it does not know."""
 
     def __init__(self, graphs: Path, device: str) -> None:
-        self._graphs = [tfgraph.load(graphs / name, device=device, precision="fp32") for name in GRAPHS]
+        self._graphs = [dctnet.load(graphs / name, device=device, precision="fp32") for name in GRAPHS]
 
     def network(self, graph: int, shape: tuple[int, int]) -> float:
         """Seconds of one run of a graph."""

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.machine import machine
-from cartoon.image import Photo, read
-from cartoon.portrait.pipeline import Cartoonizer
-from cartoon.portrait.scale import resize, result_shape
+from cartoon.images.files import Photo, read
+from cartoon.images.resize import resize, result_shape
+from cartoon.pipeline.cartoonizer import Cartoonizer
 
 EXAMPLE: Final = Path(__file__).resolve().parents[1] / "assets" / "examples" / "021902.jpg"
 

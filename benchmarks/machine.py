@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from cartoon.portrait.pipeline import Cartoonizer
+from cartoon.pipeline.cartoonizer import Cartoonizer
 
 
 def processor() -> str:

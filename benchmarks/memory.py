@@ -16,13 +16,13 @@ import torch
 
 from benchmarks.latency import EXAMPLE
 from benchmarks.machine import machine
-from cartoon.image import read
-from cartoon.portrait.guide import CHANNELS
-from cartoon.portrait.pipeline import Cartoonizer
-from cartoon.portrait.room import MOST, SHARE, Room, free_on
-from cartoon.portrait.scale import resize
-from cartoon.styles.network import Canvas, StyleNet
-from cartoon.styles.registry import available
+from cartoon.faces.guide import CHANNELS
+from cartoon.images.files import read
+from cartoon.images.resize import resize
+from cartoon.models.runtime import Canvas, StyleNet
+from cartoon.pipeline.capacity import MOST, SHARE, Room, free_on
+from cartoon.pipeline.cartoonizer import Cartoonizer
+from cartoon.styles.catalogue import available
 
 T4_FREE: Final = 15 << 30
 """Bytes free on an idle GPU of 16 GB."""

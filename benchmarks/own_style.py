@@ -16,9 +16,9 @@ import numpy as np
 import torch
 
 from benchmarks.machine import processor
-from cartoon.image import Pixels, encode, read, write_atomically
-from cartoon.portrait.pipeline import Cartoonizer
-from cartoon.styles.devices import use_cores
+from cartoon.images.files import Pixels, encode, read, write_atomically
+from cartoon.models.devices import use_cores
+from cartoon.pipeline.cartoonizer import Cartoonizer
 from training.metrics import psnr
 from training.own_style import OwnStyle, recoloured, teach
 from training.pairs import SUFFIXES

@@ -34,14 +34,14 @@ from benchmarks.incumbent import (
 )
 from benchmarks.latency import EXAMPLE
 from benchmarks.machine import machine
-from cartoon.image import decode, encode, read
-from cartoon.portrait.guide import CHANNELS
-from cartoon.portrait.pipeline import Cartoonizer
-from cartoon.portrait.scale import resize
+from cartoon.faces.guide import CHANNELS
+from cartoon.images.files import decode, encode, read
+from cartoon.images.resize import resize
+from cartoon.models.devices import pick_device
+from cartoon.models.runtime import Canvas, StyleNet
+from cartoon.pipeline.cartoonizer import Cartoonizer
 from cartoon.settings import Options
-from cartoon.styles.devices import pick_device
-from cartoon.styles.network import Canvas, StyleNet
-from cartoon.styles.registry import available
+from cartoon.styles.catalogue import available
 
 PHOTO: Final = (1024, 820)
 """Height and width of the photo drawn, px."""

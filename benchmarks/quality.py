@@ -18,11 +18,11 @@ import cv2
 import numpy as np
 
 from benchmarks.machine import machine
-from cartoon.image import Cartoon, Photo, read
-from cartoon.jobs.quality import STYLES, Verdict, judge
-from cartoon.portrait.faces import MediaPipeDetector
-from cartoon.portrait.pipeline import Cartoonizer
-from cartoon.portrait.scale import resize
+from cartoon.faces.detector import MediaPipeDetector
+from cartoon.images.files import Cartoon, Photo, read
+from cartoon.images.resize import resize
+from cartoon.pipeline.cartoonizer import Cartoonizer
+from cartoon.quality.gate import STYLES, Verdict, judge
 from cartoon.settings import Options
 from tests.spoiling import CALIBRATION, HELD_OUT, Source, Spoiler
 

@@ -17,12 +17,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.machine import machine
-from cartoon.portrait.guide import CHANNELS
-from cartoon.portrait.pipeline import Cartoonizer
-from cartoon.styles.devices import DTYPES
-from cartoon.styles.network import Canvas, StyleNet
-from cartoon.styles.registry import available
-from cartoon.styles.unet import CartoonNet
+from cartoon.faces.guide import CHANNELS
+from cartoon.models.devices import DTYPES
+from cartoon.models.runtime import Canvas, StyleNet
+from cartoon.models.unet import CartoonNet
+from cartoon.pipeline.cartoonizer import Cartoonizer
+from cartoon.styles.catalogue import available
 
 MATRIX: Final = 4096
 COUNTED: Final = 256

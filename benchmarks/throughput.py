@@ -15,14 +15,14 @@ from typing import Final
 
 from benchmarks.batch import job_over
 from benchmarks.machine import machine
-from cartoon.image import read
-from cartoon.jobs.crew import Threads
-from cartoon.jobs.job import Gate
-from cartoon.jobs.quality import judge
+from cartoon.admission import Ticket
+from cartoon.images.files import read
+from cartoon.jobs.executors.local import Threads
+from cartoon.jobs.model import Gate
 from cartoon.jobs.runner import run
-from cartoon.portrait.pipeline import Cartoonizer
+from cartoon.pipeline.cartoonizer import Cartoonizer
+from cartoon.quality.gate import judge
 from cartoon.settings import Format, Options, Size
-from cartoon.turns import Ticket
 
 SAMPLE: Final = 12
 """Photos whose network time alone is measured."""

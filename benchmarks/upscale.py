@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 
 from benchmarks.latency import EXAMPLE
 from benchmarks.machine import machine
-from cartoon.image import Pixels, read
-from cartoon.portrait.pipeline import Cartoonizer
-from cartoon.portrait.swin2sr import HALO, load_network
-from cartoon.portrait.upscale import SCALES, Lanczos, Upscaler
-from cartoon.styles.devices import pick_device, use_cores
-from cartoon.styles.registry import available
+from cartoon.images.files import Pixels, read
+from cartoon.models.devices import pick_device, use_cores
+from cartoon.models.swin2sr import HALO, load_network
+from cartoon.pipeline.cartoonizer import Cartoonizer
+from cartoon.pipeline.upscaler import SCALES, Lanczos, Upscaler
+from cartoon.styles.catalogue import available
 
 DISTANCES = (0, 8, 16, 24, 32, 48, 64, 96, 128, 152, 160)
 """Px from the border; beyond 155 the published networks see nothing."""

@@ -1,5 +1,5 @@
 """`python -m cartoon`: the command line."""
 
-from cartoon.cli import app
+from cartoon.cli.commands import app
 
 app(prog_name="python -m cartoon")

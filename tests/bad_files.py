@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
+from tests import ROOT
 
 
 def run(*args: object) -> list[dict[str, Any]]:

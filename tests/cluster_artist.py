@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from cartoon.image import Cartoon, Photo
+from cartoon.images.files import Cartoon, Photo
 from cartoon.settings import Options, Settings
 from tests.fakes import FakeArtist
 

@@ -1,6 +1,6 @@
 """Damages the files of jobs at random, starts a desk over them, and checks that it is none the worse for it.
 
-`python -m tests.damage --count 200` is the long version; tests/test_damage.py runs a short one. Run by root it is
+`python -m tests.damage --count 200` is the long version; a test runs a short one. Run by root it is
 another user, nobody, who has the desk, so that files of another owner are among the damages; in a process of its own,
 as Python takes for missing, from then on, what nobody may not read.
 """
@@ -21,19 +21,19 @@ from tempfile import mkdtemp
 
 import numpy as np
 
-from cartoon import thumbs
 from cartoon.errors import CartoonError, InputError, OptionsError, StorageError, StyleError
-from cartoon.image import encode, read
-from cartoon.jobs import index
-from cartoon.jobs.crew import Threads
-from cartoon.jobs.desk import Ask, Desk, Sent
-from cartoon.jobs.folder import new_id, open_order
-from cartoon.jobs.job import Attempt, Order
-from cartoon.jobs.journal import Journal
+from cartoon.images.files import encode, read
+from cartoon.jobs.executors.local import Threads
+from cartoon.jobs.inputs.hashing import sha256_of
+from cartoon.jobs.model import Attempt, Order
 from cartoon.jobs.runner import run
-from cartoon.jobs.scan import sha256_of
-from cartoon.pack import packed
+from cartoon.jobs.service.jobs import Ask, Desk, Sent
+from cartoon.jobs.store import index
+from cartoon.jobs.store.folder import new_id, open_order
+from cartoon.jobs.store.journal import Journal
 from cartoon.settings import Options
+from cartoon.web import thumbnails
+from cartoon.web.zip_stream import packed
 from tests.fakes import CARDS, TroubledArtist
 from tests.waiting import wait_for
 
@@ -156,7 +156,7 @@ def _check_outcomes(desk: Desk, id: str) -> None:
             assert name[2:] == "2.png" or "damaged" not in name, (name, attempt.error)
         else:
             with suppress(CartoonError):  # the picture itself is gone
-                picture = thumbs.picture(desk, id, entry.number)
+                picture = thumbnails.picture(desk, id, entry.number)
                 if sha256_of(picture) != attempt.sha256:  # or damaged
                     continue
                 pixels = read(picture).pixels

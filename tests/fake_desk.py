@@ -13,9 +13,9 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from cartoon.image import Cartoon, Photo
-from cartoon.jobs.crew import Spare, Worker
-from cartoon.jobs.desk import Ask, Desk, Sent
+from cartoon.images.files import Cartoon, Photo
+from cartoon.jobs.executors.local import Spare, Worker
+from cartoon.jobs.service.jobs import Ask, Desk, Sent
 from cartoon.settings import Options, Settings
 from tests.fakes import FakeArtist
 

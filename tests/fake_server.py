@@ -10,10 +10,10 @@ import time
 from pathlib import Path
 from typing import Final
 
-from cartoon import server
-from cartoon.image import Cartoon, Photo
-from cartoon.server import Server, create_app
+from cartoon.images.files import Cartoon, Photo
 from cartoon.settings import Options, Settings
+from cartoon.web import serve
+from cartoon.web.serve import Server, create_app
 from tests.fakes import FakeArtist
 
 HELD: Final = "held.png"
@@ -50,7 +50,7 @@ def main(home: Path, settle_seconds: float | None = None) -> None:
     A user's own styles are those in FOLDER/styles. settle_seconds: instead of the server's own.
     """
     if settle_seconds is not None:
-        server.SETTLE_SECONDS = settle_seconds
+        serve.SETTLE_SECONDS = settle_seconds
     os.environ.setdefault("CARTOON_MAX_UPLOAD_MB", "1")
     os.environ.setdefault("CARTOON_MAX_JOB_MB", "3")
     app = create_app(HoldingArtist(home), Settings(data_dir=home))

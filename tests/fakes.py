@@ -7,9 +7,9 @@ from typing import Final
 import numpy as np
 
 from cartoon.errors import ResourceError
-from cartoon.image import Cartoon, Face, Photo, Pixels
+from cartoon.images.files import Cartoon, Face, Photo, Pixels
 from cartoon.settings import Care, Options, Settings, Size
-from cartoon.styles.registry import Register, StyleCard
+from cartoon.styles.catalogue import Register, StyleCard
 
 CARDS: Final = tuple(
     StyleCard(

@@ -29,7 +29,8 @@ import httpx
 import numpy as np
 from PIL import Image
 
-ROOT: Final = Path(__file__).parents[1]
+from tests import ROOT
+
 DESCRIPTORS: Final = 1024
 START_SECONDS: Final = 300
 GENTLE_SECONDS: Final = 0.2

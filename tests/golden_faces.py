@@ -13,12 +13,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cartoon.image import Pixels
-from cartoon.portrait.faces import MediaPipeDetector
-from cartoon.portrait.person import PersonMask
+from cartoon.faces.detector import MediaPipeDetector
+from cartoon.faces.segmentation import PersonMask
+from cartoon.images.files import Pixels
+from tests import ROOT
 
 GOLDEN: Final = Path(__file__).parent / "golden" / "faces.npz"
-EXAMPLES: Final = sorted((Path(__file__).parents[1] / "assets" / "examples").glob("*.jpg"))
+EXAMPLES: Final = sorted((ROOT / "assets" / "examples").glob("*.jpg"))
 SOME: Final = np.r_[0:468:6, 468:478]
 """The landmarks that are kept: one in six, and the irises."""
 MASK_SIDE: Final = 128

@@ -3,7 +3,7 @@
 `python -m tests.kill --photos 300 --kills 60` kills the command line between two lines of its journal.
 `python -m tests.kill --early DOOR` kills 0.2 to 4 s after each start, or `--since drawing`: after it began to draw.
 DOOR: run, serve, or desk: a server's desk without its doors, which starts at once and draws slowly.
-tests/test_soak.py runs short ones.
+tests/jobs/test_soak.py runs short ones.
 """
 
 import argparse
@@ -26,15 +26,15 @@ from typing import Any, Final, Literal
 import cv2
 import httpx
 
-from cartoon.image import encode, read
-from cartoon.jobs import ledger
-from cartoon.jobs.crew import LOOK_AHEAD
-from cartoon.jobs.job import next_try
-from cartoon.portrait.pipeline import CPU_AT_ONCE
-from cartoon.portrait.scale import resize
+from cartoon.images.files import encode, read
+from cartoon.images.resize import resize
+from cartoon.jobs.executors.local import LOOK_AHEAD
+from cartoon.jobs.model import next_try
+from cartoon.jobs.store import salvage
+from cartoon.pipeline.cartoonizer import CPU_AT_ONCE
+from tests import ROOT
 from tests.waiting import wait_for
 
-ROOT: Final = Path(__file__).parents[1]
 PATIENCE: Final = 600.0
 IN_FLIGHT: Final = CPU_AT_ONCE + LOOK_AHEAD
 EARLY_SECONDS: Final = (0.2, 4.0)
@@ -266,7 +266,7 @@ def suspects(home: Path) -> int:
     """How many photos wait for their last try."""
     if not (home / "manifest.json").exists():
         return 0
-    return sum(next_try(seen) == "apart" for seen in ledger.read(home).state.losses.values())
+    return sum(next_try(seen) == "apart" for seen in salvage.read(home).state.losses.values())
 
 
 def _changed(way: Run | Serve, before: list[int]) -> Callable[[], bool]:

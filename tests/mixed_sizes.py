@@ -8,12 +8,12 @@ import random
 import sys
 from pathlib import Path
 
-from cartoon.image import Photo, read
-from cartoon.portrait.pipeline import Cartoonizer
-from cartoon.portrait.scale import resize
+from cartoon.images.files import Photo, read
+from cartoon.images.resize import resize
+from cartoon.pipeline.cartoonizer import Cartoonizer
 from cartoon.settings import Options
+from tests import ROOT
 
-ROOT = Path(__file__).parents[1]
 LARGE = 4
 """Of the hundred have 4000 px."""
 

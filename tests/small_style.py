@@ -7,8 +7,8 @@ from typing import Any, Final
 
 import torch
 
-from cartoon.styles.header import NetConfig
-from cartoon.styles.unet import CartoonNet
+from cartoon.models.style_file import NetConfig
+from cartoon.models.unet import CartoonNet
 from training.export import export
 
 SMALL: Final = NetConfig(widths=(8, 8, 8, 32), depths=(1, 1, 1, 1))

@@ -23,11 +23,11 @@ import cv2
 import httpx
 import numpy as np
 
-from cartoon.image import encode, read
-from cartoon.jobs.folder import resume
-from cartoon.portrait.scale import resize
+from cartoon.images.files import encode, read
+from cartoon.images.resize import resize
+from cartoon.jobs.store.folder import resume
+from tests import ROOT
 
-ROOT = Path(__file__).parents[1]
 SIDES = (256, 384)
 TICKS = os.sysconf("SC_CLK_TCK")
 EARLY = (500, 1500)

@@ -20,9 +20,9 @@ from typing import Final
 import httpx
 import pytest
 
+from tests import ROOT
 from tests.waiting import wait_for
 
-ROOT: Final = Path(__file__).resolve().parents[1]
 EXAMPLE: Final = ROOT / "assets" / "examples" / "021902.jpg"
 STRACE: Final = ("strace", "-f", "--seccomp-bpf", "-qq", "-s", "200", "-e", "trace=%network", "-e", "signal=none", "-o")
 SENT: Final = re.compile(r"\b(?:connect|sendto|sendmsg|sendmmsg)\(")

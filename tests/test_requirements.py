@@ -13,7 +13,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-ROOT: Final = Path(__file__).resolve().parents[1]
+from tests import ROOT
+
 APP, DEV = "requirements.lock", "requirements-dev.lock"
 PYTHONS: Final = ("3.10", "3.11", "3.12", "3.13", "3.14")
 PLATFORMS: Final = ({"sys_platform": "linux", "platform_machine": "x86_64"}, {"sys_platform": "darwin"})

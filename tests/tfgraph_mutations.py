@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from cartoon.errors import StyleError
-from cartoon.styles import tfgraph
+from cartoon.models import dctnet
 from tests.tfgraph_maker import varint
 
 COUNT = 500
@@ -76,7 +76,7 @@ def main() -> int:
     picture = np.full((16, 16, 3), 100, np.uint8)
     torch.set_num_threads(1)  # threads that start later take address space
     for path in paths:  # what the first call alone needs is no matter of the file
-        tfgraph.load(path)(picture)
+        dctnet.load(path)(picture)
     taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (taken + MOST_BYTES, taken + MOST_BYTES))
     path, told = folder / "damaged.pb", {"refused": 0, "loaded": 0, "slowest": 0.0}
@@ -84,7 +84,7 @@ def main() -> int:
         path.write_bytes(data)
         began = time.process_time()
         try:
-            graph = tfgraph.load(path)
+            graph = dctnet.load(path)
         except StyleError as error:
             if not str(error).startswith("damaged.pb "):
                 raise

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cartoon.portrait.guide import CHANNELS, draw_guide, face_width
-from cartoon.styles.layers import ALPHA
+from cartoon.faces.guide import CHANNELS, draw_guide, face_width
+from cartoon.models.layers import ALPHA
 
 FACES_PX = (70.0, 400.0)
 """Face widths, px, the network is to know; log-uniform."""

@@ -22,9 +22,9 @@ import numpy as np
 import torch
 
 from cartoon.errors import CartoonError
+from cartoon.models.devices import use_cores
+from cartoon.models.weights import load_weights
 from cartoon.settings import Settings
-from cartoon.styles.devices import use_cores
-from cartoon.styles.weights import load_weights
 from training.dataset import Crops
 from training.losses import layer_losses
 from training.own_style import OwnStyle, table, teach

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from cartoon.errors import CartoonError
-from cartoon.styles.devices import pick_device, use_cores
-from cartoon.styles.network import StyleNet
-from cartoon.styles.registry import StyleCard, available
-from cartoon.styles.weights import sha256_of
+from cartoon.models.devices import pick_device, use_cores
+from cartoon.models.runtime import StyleNet
+from cartoon.models.weights import sha256_of
+from cartoon.styles.catalogue import StyleCard, available
 from training.prepare import photos_of
 from training.release import TITLES, cards_of
 from training.sections import SECTIONS

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from cartoon.styles.header import NetConfig
+from cartoon.models.style_file import NetConfig
 
 
 def export(

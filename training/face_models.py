@@ -14,9 +14,9 @@ from typing import Final
 
 import numpy as np
 
-from cartoon.portrait.candidates import FULL, SHORT
-from cartoon.portrait.graphs import DETECTORS, FOLDER, LANDMARKS, PERSON
-from cartoon.styles.weights import sha256_of
+from cartoon.faces.candidates import FULL, SHORT
+from cartoon.faces.mediapipe import DETECTORS, FOLDER, LANDMARKS, PERSON
+from cartoon.models.weights import sha256_of
 
 SHORT_RANGE: Final = "face_detection/face_detection_short_range.tflite"
 FULL_RANGE: Final = "face_detection/face_detection_full_range_sparse.tflite"
@@ -151,7 +151,7 @@ class Model:
 
 
 def main() -> None:
-    """Wheel -> assets/mediapipe, and what cartoon/portrait/graphs.py must say of it."""
+    """Wheel -> assets/mediapipe, and what cartoon/faces/mediapipe.py must say of it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("wheel", type=Path)
     parser.add_argument("--out", type=Path, default=FOLDER)

@@ -4,9 +4,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from cartoon.portrait.paint import paint
-from cartoon.styles.layers import ALPHA, BACKGROUND, FOREGROUND, HAIR, INK, LINE, SKIN
-from cartoon.styles.registry import PAINTED
+from cartoon.drawing.painters import paint
+from cartoon.models.layers import ALPHA, BACKGROUND, FOREGROUND, HAIR, INK, LINE, SKIN
+from cartoon.styles.catalogue import PAINTED
 
 UNSEEN = 0.05
 """Weight of colours where the other layer covers them."""

@@ -12,10 +12,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cartoon.image import Pixels
-from cartoon.portrait.compose import CHEEKS
-from cartoon.portrait.guide import CHANNELS, OVAL, Plane, Points, face_width
-from cartoon.styles.layers import ALPHA
+from cartoon.drawing.compose import CHEEKS
+from cartoon.faces.guide import CHANNELS, OVAL, Plane, Points, face_width
+from cartoon.images.files import Pixels
+from cartoon.models.layers import ALPHA
 
 Mask = NDArray[np.bool_]
 
@@ -36,9 +36,9 @@ LINE_WIDTH: Final = 0.04
 """Face widths; what is wider is an area."""
 MOST: Final = 0.9
 CHEEK_RADIUS: Final = 0.06
-"""Face widths, as in cartoon.portrait.compose."""
+"""Face widths, as in cartoon.drawing.compose."""
 SEAM: Final = (1.05, 1.4)
-"""Where a face crop fades into the picture, in half-axes of the face's oval: cartoon.portrait.compose.paste."""
+"""Where a face crop fades into the picture, in half-axes of the face's oval: cartoon.drawing.compose.paste."""
 AROUND_SEAM: Final = 1.75
 
 _SSIM_SIDE, _SSIM_SIGMA, _SSIM_C1, _SSIM_C2 = 11, 1.5, (0.01 * 255) ** 2, (0.03 * 255) ** 2

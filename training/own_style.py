@@ -12,14 +12,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from cartoon.drawing.compose import to_uint8
+from cartoon.drawing.render import Asked, render
 from cartoon.errors import OptionsError, StyleError
-from cartoon.image import Pixels
-from cartoon.portrait.compose import to_uint8
-from cartoon.portrait.render import Asked, render
-from cartoon.styles.network import Canvas, StyleNet
-from cartoon.styles.registry import PAINTED, SUFFIX, OwnCard, available
-from cartoon.styles.unet import CartoonNet
-from cartoon.styles.weights import load_weights, sha256_of
+from cartoon.images.files import Pixels
+from cartoon.models.runtime import Canvas, StyleNet
+from cartoon.models.unet import CartoonNet
+from cartoon.models.weights import load_weights, sha256_of
+from cartoon.styles.catalogue import PAINTED, SUFFIX, OwnCard, available
 from training.losses import drawing_losses
 from training.metrics import psnr
 from training.pairs import Pair, PairCrops, PairFiles, find_pairs, load_pairs

@@ -14,15 +14,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from cartoon.drawing.compose import to_uint8
 from cartoon.errors import InputError
-from cartoon.image import Photo, Pixels, read
-from cartoon.portrait.compose import to_uint8
-from cartoon.portrait.faces import MediaPipeDetector
-from cartoon.portrait.guide import draw_guide, face_width, smoothstep
-from cartoon.portrait.person import PersonMask
-from cartoon.portrait.pipeline import MATTE_EDGE
-from cartoon.portrait.scale import reduced, resize
-from cartoon.styles.weights import sha256_of
+from cartoon.faces.detector import MediaPipeDetector
+from cartoon.faces.guide import draw_guide, face_width, smoothstep
+from cartoon.faces.segmentation import PersonMask
+from cartoon.images.files import Photo, Pixels, read
+from cartoon.images.resize import reduced, resize
+from cartoon.models.weights import sha256_of
+from cartoon.pipeline.cartoonizer import MATTE_EDGE
 from training.dataset import FACE_SHARE, Batch, blind, collate
 
 log = logging.getLogger("training.pairs")

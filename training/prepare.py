@@ -15,14 +15,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from cartoon.drawing.compose import to_uint8
 from cartoon.errors import InputError
-from cartoon.image import Face, Pixels, read
-from cartoon.portrait.align import warp
-from cartoon.portrait.compose import to_uint8
-from cartoon.portrait.faces import MediaPipeDetector
-from cartoon.portrait.guide import smoothstep
-from cartoon.portrait.person import PersonMask
-from cartoon.portrait.pipeline import MATTE_EDGE
+from cartoon.faces.detector import MediaPipeDetector
+from cartoon.faces.guide import smoothstep
+from cartoon.faces.segmentation import PersonMask
+from cartoon.faces.warp import warp
+from cartoon.images.files import Face, Pixels, read
+from cartoon.pipeline.cartoonizer import MATTE_EDGE
 from training.teacher import analyse
 
 LARGEST_WARP = 1.35

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cartoon.portrait.guide import (
+from cartoon.faces.guide import (
     CHIN,
     EYES,
     FOREHEAD,

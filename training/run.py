@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from cartoon.errors import StyleError
-from cartoon.styles.header import SHIPPED_CONFIG, NetConfig
-from cartoon.styles.unet import CartoonNet
+from cartoon.models.style_file import SHIPPED_CONFIG, NetConfig
+from cartoon.models.unet import CartoonNet
 from training.dataset import Batch
 from training.export import export
 

@@ -7,15 +7,15 @@ from typing import Final
 import cv2
 import numpy as np
 
-from cartoon.image import Face, Pixels, read
-from cartoon.portrait.candidates import iou
-from cartoon.portrait.compose import Stack, to_uint8
-from cartoon.portrait.guide import OVAL, draw_guide, face_width
-from cartoon.portrait.render import Asked, render
-from cartoon.portrait.scale import resize
-from cartoon.styles.layers import ALPHA, BACKGROUND, FOREGROUND, PLANES
-from cartoon.styles.network import Canvas
-from cartoon.styles.registry import StyleCard
+from cartoon.drawing.compose import Stack, to_uint8
+from cartoon.drawing.render import Asked, render
+from cartoon.faces.candidates import iou
+from cartoon.faces.guide import OVAL, draw_guide, face_width
+from cartoon.images.files import Face, Pixels, read
+from cartoon.images.resize import resize
+from cartoon.models.layers import ALPHA, BACKGROUND, FOREGROUND, PLANES
+from cartoon.models.runtime import Canvas
+from cartoon.styles.catalogue import StyleCard
 from training import metrics
 from training.sheets import TILE, Row, Table, face_tile, pair_sheet, sheet, summary, write_sheet
 from training.studio import Studio, Subject, largest, shape_of

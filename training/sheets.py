@@ -10,8 +10,8 @@ from typing import Final
 import cv2
 import numpy as np
 
-from cartoon.image import Pixels, encode, write_atomically
-from cartoon.portrait.guide import OVAL, Points
+from cartoon.faces.guide import OVAL, Points
+from cartoon.images.files import Pixels, encode, write_atomically
 from training.metrics import Pair
 
 Row = Mapping[str, float | str]

@@ -10,18 +10,18 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from cartoon.image import Face, Pixels, read
-from cartoon.portrait.align import warp
-from cartoon.portrait.compose import Stack, to_uint8
-from cartoon.portrait.faces import MediaPipeDetector
-from cartoon.portrait.guide import Plane, Points, draw_guide, smoothstep
-from cartoon.portrait.person import PersonMask
-from cartoon.portrait.pipeline import MATTE_EDGE, Cartoonizer
-from cartoon.portrait.render import Asked, render
-from cartoon.portrait.scale import resize
-from cartoon.styles.layers import HAIR, SKIN
-from cartoon.styles.network import Canvas, StyleNet
-from cartoon.styles.registry import Register, StyleCard
+from cartoon.drawing.compose import Stack, to_uint8
+from cartoon.drawing.render import Asked, render
+from cartoon.faces.detector import MediaPipeDetector
+from cartoon.faces.guide import Plane, Points, draw_guide, smoothstep
+from cartoon.faces.segmentation import PersonMask
+from cartoon.faces.warp import warp
+from cartoon.images.files import Face, Pixels, read
+from cartoon.images.resize import resize
+from cartoon.models.layers import HAIR, SKIN
+from cartoon.models.runtime import Canvas, StyleNet
+from cartoon.pipeline.cartoonizer import MATTE_EDGE, Cartoonizer
+from cartoon.styles.catalogue import Register, StyleCard
 from training import metrics
 from training.metrics import Pair
 from training.teacher import analyse
@@ -50,12 +50,12 @@ class Remembered:
         self._known: dict[tuple[str, int], Any] = {}
 
     def detect(self, pixels: Pixels) -> tuple[Face, ...]:
-        """As cartoon.portrait.faces.Detector."""
+        """As cartoon.faces.detector.Detector."""
         faces: tuple[Face, ...] = self._once("faces", pixels, lambda: self._detector.detect(pixels))
         return faces
 
     def matte(self, pixels: Pixels, faces: Sequence[Face]) -> Plane:
-        """As cartoon.portrait.person.PersonMask; faces: those found in these pixels."""
+        """As cartoon.faces.segmentation.PersonMask; faces: those found in these pixels."""
         plane: Plane = self._once("matte", pixels, lambda: self._mask.matte(pixels, faces))
         return plane
 

@@ -1,8 +1,8 @@
 """The slow teacher: a photo's layers by classical means, from which the network learns and the styles paint.
 
-`analyse` takes one portrait apart into the planes of cartoon/styles/layers.py: person and backdrop flattened along the
+`analyse` takes one portrait apart into the planes of cartoon/models/layers.py: person and backdrop flattened along the
 picture's own strokes (training/flow.py), regions (training/regions.py), contours. What a style makes of them is
-painted by the very code that paints the network's layers (cartoon/portrait/paint.py), so a difference between teacher
+painted by the very code that paints the network's layers (cartoon/drawing/painters.py), so a difference between teacher
 and student is a difference in what was seen, never in how it is drawn. Deterministic; about a second a photo on two
 cores.
 """
@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cartoon.portrait.guide import Points, face_width, smoothstep
-from cartoon.styles.layers import PLANES
+from cartoon.faces.guide import Points, face_width, smoothstep
+from cartoon.models.layers import PLANES
 from training import flow
 from training.regions import segment
 

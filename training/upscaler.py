@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch.nn import functional
 
-from cartoon.image import Pixels, encode, read
-from cartoon.portrait.crisp import DEPTH, WIDTH, Crisp
-from cartoon.portrait.pipeline import Cartoonizer
-from cartoon.styles.registry import ASSETS, available
+from cartoon.images.files import Pixels, encode, read
+from cartoon.models.crisp import DEPTH, WIDTH, Crisp
+from cartoon.pipeline.cartoonizer import Cartoonizer
+from cartoon.styles.catalogue import ASSETS, available
 
 PATCH = 96
 """Px of a side of what is learned from, after enlarging twice that."""

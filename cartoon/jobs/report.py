@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from typing import Any, Final
 
-from cartoon.jobs.job import Attempt, Entry
+from cartoon.jobs.model import Attempt, Entry
 
 COLUMNS: Final = ("photo", "outcome", "picture", "code", "message", "faces", "score", "flaws", "tries", "seconds")
 NAMES: Final = ("report.csv", "report.json")

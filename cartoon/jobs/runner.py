@@ -9,11 +9,9 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from cartoon.errors import CartoonError, QuarantineError, ResourceError, StorageError, WorkerLostError
-from cartoon.image import MAX_PIXELS
-from cartoon.jobs.crew import Crew
-from cartoon.jobs.draw import Result, Task, explained, put
-from cartoon.jobs.folder import OpenJob
-from cartoon.jobs.job import (
+from cartoon.images.files import MAX_PIXELS
+from cartoon.jobs.executors.local import Crew
+from cartoon.jobs.model import (
     Attempt,
     Entry,
     How,
@@ -23,7 +21,9 @@ from cartoon.jobs.job import (
     next_try,
     wait_before_retry,
 )
-from cartoon.jobs.waiting import Next, Waiting
+from cartoon.jobs.photo import Result, Task, explained, put
+from cartoon.jobs.queue import Next, Waiting
+from cartoon.jobs.store.folder import OpenJob
 
 LISTEN_SECONDS: Final = 0.5
 """How soon a pause or cancel is noticed while all places are busy."""

@@ -20,11 +20,11 @@ from zipfile import is_zipfile
 from filelock import FileLock, Timeout
 
 from cartoon.errors import BusyError, InputError, OutputError, StorageError, StyleError
-from cartoon.image import FULL, read, sync_folder, write_atomically
-from cartoon.styles.fetch import Network, fetch
-from cartoon.styles.graphdef import Damaged, read_nodes
-from cartoon.styles.registry import ASSETS, PAINTED, StyleCard
-from cartoon.styles.weights import sha256_of
+from cartoon.images.files import FULL, read, sync_folder, write_atomically
+from cartoon.models.dctnet.graphdef import Damaged, read_nodes
+from cartoon.models.weights import sha256_of
+from cartoon.styles.catalogue import ASSETS, PAINTED, StyleCard
+from cartoon.styles.download import Network, fetch
 
 log = logging.getLogger(__name__)
 

@@ -16,10 +16,11 @@ import httpx
 import pytest
 from PIL import Image, ImageOps
 
+from tests import ROOT
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-ROOT = Path(__file__).parents[2]
 START_SECONDS = 300
 LOCAL_SCHEMES = {"data", "blob", "about"}
 PORTRAITS = 12

@@ -21,9 +21,9 @@ import pytest
 from gradio_client import Client, handle_file
 from PIL import Image
 
-from cartoon.image import Pixels, encode, read
-from cartoon.portrait.pipeline import Cartoonizer
-from cartoon.portrait.scale import resize
+from cartoon.images.files import Pixels, encode, read
+from cartoon.images.resize import resize
+from cartoon.pipeline.cartoonizer import Cartoonizer
 from cartoon.settings import Options
 from cartoon.styles.official import HEAD, WHOLE, add, find
 from tests.browser.conftest import ROOT, App, running_app

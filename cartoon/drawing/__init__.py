@@ -1,0 +1,1 @@
+"""A network's layers to the finished picture."""

@@ -1,0 +1,1 @@
+"""What the user named, as photos of a job: files, folders, zips, addresses."""

@@ -1,0 +1,186 @@
+"""One photo of a job, from file to file: read, draw, judge, redraw where the gate says so, encode, put in place."""
+
+import errno
+import hashlib
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final, Protocol, cast
+
+from cartoon.errors import CartoonError, OutputError, QualityError, ResourceError, StorageError
+from cartoon.images.files import FULL, Cartoon, Face, OutputFormat, Photo, Pixels, encode, read, write_atomically
+from cartoon.jobs.inputs import remote
+from cartoon.jobs.model import Gate
+from cartoon.quality.gate import FaceFinder, Verdict
+from cartoon.settings import Care, Options
+from cartoon.telemetry import metrics
+
+log = logging.getLogger(__name__)
+
+PASSING: Final = frozenset(
+    {errno.EAGAIN, errno.EINTR, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.ETIMEDOUT, errno.EBUSY}
+)
+"""What the system says when the same call may succeed later."""
+UNPLUGGED: Final = frozenset({errno.EIO, errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.EROFS})
+
+Judge = Callable[[Photo, Cartoon, Options, FaceFinder | None], Verdict]
+"""The quality gate: cartoon.quality.gate.judge."""
+
+
+class Artist(Protocol):
+    """What drawing a file needs of a Cartoonizer."""
+
+    @property
+    def at_once(self) -> int:
+        """How many photos it works on at the same time."""
+        ...
+
+    def draw(self, photo: Photo, options: Options, *, urgent: bool = True) -> Cartoon:
+        """Draw one photo, before those of batches if it is urgent; raises CartoonError."""
+        ...
+
+    def redraw(self, photo: Photo, options: Options, care: Care) -> Cartoon:
+        """Draw one photo once more, with more care."""
+        ...
+
+    def detect(self, pixels: Pixels) -> tuple[Face, ...]:
+        """Every face in uint8 (H, W, 3) sRGB."""
+        ...
+
+
+@dataclass(frozen=True)
+class Task:
+    """One photo to draw, in any process.
+
+    number: of the item. source: its file. name: for sentences. root, output: the folder of all results, which must
+    exist, and the result's place in it. mark: begins the names of temporary files.
+    """
+
+    number: int
+    source: str
+    name: str
+    root: str
+    output: str
+    options: Options
+    gate: Gate
+    max_pixels: int
+    mark: str = ""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a worker says of a Task: an error, or what lies in the output file now."""
+
+    error: CartoonError | None = None
+    sha256: str = ""
+    size: int = 0
+    seconds: float = 0.0
+    faces: int = 0
+    score: float | None = None
+    flaws: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def draw_file(task: Task, artist: Artist, judge: Judge | None = None) -> Result:
+    """Draw one file, past the quality gate if there is one; whatever goes wrong with it is its Result's error."""
+    began = time.perf_counter()
+    try:
+        fetch = remote.photo if remote.is_url(task.source) else read
+        photo = fetch(Path(task.source), task.name, task.max_pixels)
+        cartoon, verdict = drawn_well(photo, task, artist, judge)
+        format = cast(OutputFormat, task.output.rpartition(".")[2])  # the manifest has chosen it
+        data = encode(cartoon.pixels, cartoon.alpha, format, task.options.quality)
+        put(task, data)
+    except Exception as problem:  # noqa: BLE001 - one photo never ends the batch; explain logs what is unexpected
+        return Result(explained(task.name, problem), seconds=time.perf_counter() - began)
+    flaws = verdict.flaws if verdict else ()
+    return Result(
+        sha256=hashlib.sha256(data).hexdigest(),
+        size=len(data),
+        seconds=time.perf_counter() - began,
+        faces=len(cartoon.faces),
+        score=verdict.score if verdict else None,
+        flaws=tuple(flaw.code for flaw in flaws),
+        notes=(*photo.notes, *cartoon.notes, *(flaw.sentence for flaw in flaws)),
+    )
+
+
+def drawn_well(photo: Photo, task: Task, artist: Artist, judge: Judge | None) -> tuple[Cartoon, Verdict | None]:
+    """A drawing that passes the gate, or the best there was after every fallback, with what is wrong with it.
+
+    Raises QualityError where the task refuses such a one.
+    """
+    cartoon = artist.draw(photo, task.options, urgent=False)
+    if judge is None or task.gate == "off":
+        return cartoon, None
+    best, verdict = cartoon, judge(photo, cartoon, task.options, artist)
+    for care, options in _fallbacks(task.options):
+        if verdict.ok:
+            return best, verdict
+        other = artist.redraw(photo, options, care)
+        opinion = judge(photo, other, options, artist)
+        if opinion.ok or opinion.score > verdict.score:
+            best, verdict = other, opinion
+    if verdict.ok:
+        return best, verdict
+    for flaw in verdict.flaws:
+        metrics.quality_flagged(flaw.code)
+    if task.gate == "refuse":
+        told = " ".join(flaw.sentence for flaw in verdict.flaws[:2])
+        raise QualityError(f"{task.name}: the drawing does not look right ({told}) Try another style or strength.")
+    return best, verdict
+
+
+def _fallbacks(options: Options) -> Iterator[tuple[Care, Options]]:
+    """Ways to draw a photo once more, each further from the usual one."""
+    yield Care(), options
+    yield Care(tiles=True), options
+    yield Care(tiles=True, crops=False), options
+    if options.exaggeration:
+        yield Care(tiles=True, crops=False), replace(options, exaggeration=0.0)
+
+
+def put(task: Task, data: bytes) -> None:
+    """Write a result atomically and for good; raises StorageError when the disk is full or its folder is gone."""
+    root, place = Path(task.root), Path(task.root, task.output)
+    if remote.is_url(root):
+        remote.save(place, data, task.mark)
+        return
+    try:
+        # Not mkdir with all parents: where a disk was unplugged, they would be made on the one below.
+        for parent in reversed(place.relative_to(root).parents):
+            if parent != Path():
+                (root / parent).mkdir(exist_ok=True)
+    except FileNotFoundError as problem:
+        raise _gone(root) from problem
+    except OSError as problem:
+        if problem.errno in FULL:
+            raise StorageError(f"{place.name} does not fit on the disk: free some space and run again.") from problem
+        raise
+    try:
+        write_atomically(place, data, task.mark)
+    except OutputError as problem:
+        if not root.is_dir() or getattr(problem.__cause__, "errno", None) in UNPLUGGED:
+            raise _gone(root) from problem
+        raise
+
+
+def explained(name: str, problem: Exception) -> CartoonError:
+    """Any exception over one photo as an error of ours."""
+    if isinstance(problem, CartoonError):
+        return problem
+    if isinstance(problem, MemoryError):
+        return ResourceError(f"{name}: memory ran out; run it again with a smaller size or fewer programs open.")
+    if isinstance(problem, OSError):
+        # Without the path: behind a web door it would show how the server's disk is laid out.
+        message = f"{name}: {problem.strerror or 'the disk failed'}; fix it and run it again."
+        return ResourceError(message) if problem.errno in PASSING else CartoonError(message)
+    log.error("unexpected error", exc_info=problem)  # no names in logs
+    kind = type(problem).__name__
+    return CartoonError(f"{name}: unexpected {kind} ({problem}): a bug; please report it with the log.")
+
+
+def _gone(root: Path) -> StorageError:
+    return StorageError(f"The folder {root.name} for the results is gone: put it back and run again.")

@@ -1,0 +1,1 @@
+"""Networks and their weights: no style, no photo."""

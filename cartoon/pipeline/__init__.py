@@ -1,0 +1,1 @@
+"""One photo to one cartoon, on networks that stay in memory."""

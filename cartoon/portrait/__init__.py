@@ -1,1 +1,0 @@
-"""One photo to one cartoon."""

@@ -1,0 +1,1 @@
+"""The doors on HTTP: the page and REST on one port."""

@@ -1,0 +1,1 @@
+"""Who is let in: names, passwords, visitors, limits, connections."""

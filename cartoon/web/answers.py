@@ -1,0 +1,64 @@
+"""What the web doors answer when they refuse: JSON {"error", "message"}, one status for each kind of error."""
+
+from typing import Final
+
+from starlette.responses import JSONResponse, Response
+
+from cartoon.errors import (
+    CartoonError,
+    ForbiddenError,
+    InputError,
+    LimitError,
+    MissingError,
+    OptionsError,
+    ResourceError,
+    StyleError,
+    TooLargeError,
+    UnsupportedError,
+)
+from cartoon.web.messages import without_paths
+
+
+class QueueFullError(ResourceError):
+    """More requests wait already than the settings allow."""
+
+    code = "queue_full"
+
+
+STATUS_CODES: Final[tuple[tuple[type[CartoonError], int], ...]] = (
+    (TooLargeError, 413),
+    (UnsupportedError, 415),
+    (InputError, 422),
+    (OptionsError, 400),
+    (StyleError, 400),
+    (MissingError, 404),
+    (ForbiddenError, 403),
+    (LimitError, 429),
+    (QueueFullError, 429),
+    (ResourceError, 503),
+)
+RETRY_SECONDS: Final = 2
+INTERNAL: Final = "Something went wrong on our side: try again, and tell the operator if it happens twice."
+"""The server logs the traceback; a stranger gets no detail of our fault."""
+
+
+def refused(status: int, code: str, message: str, retry_seconds: int | None = None) -> Response:
+    """An answer that says no; retry_seconds: when to come back."""
+    headers = {} if retry_seconds is None else {"Retry-After": str(retry_seconds)}
+    return JSONResponse({"error": code, "message": message}, status_code=status, headers=headers)
+
+
+def refusal_of(error: CartoonError) -> Response:
+    """The answer for one of our errors."""
+    status = status_of(error)
+    return refused(status, error.code, without_paths(str(error)), RETRY_SECONDS if status in (429, 503) else None)
+
+
+def retry_headers(status: int) -> dict[str, str]:
+    """When to come back, for the statuses that ask for it."""
+    return {"Retry-After": str(RETRY_SECONDS)} if status in (429, 503) else {}
+
+
+def status_of(error: CartoonError) -> int:
+    """The HTTP status that tells what kind of error it is."""
+    return next((status for kind, status in STATUS_CODES if isinstance(error, kind)), 500)

@@ -1,0 +1,153 @@
+"""What the tab "Many photos" does: every action looks at the desk, or says something to it, and returns what to show.
+
+The page keeps nothing but the id of the job it shows: another page, or one after a restart, shows the same.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import gradio as gr
+
+from cartoon.errors import MissingError
+from cartoon.jobs.service.jobs import Desk, Glance
+from cartoon.settings import Options
+from cartoon.web.access.visitors import check_owner, visitor_of
+from cartoon.web.intake import Reception
+from cartoon.web.messages import at_rest, machine_line, sentence
+from cartoon.web.page import job_panel
+from cartoon.web.page.actions import PLAIN_COLOUR, Upload, asked_for, sentences, taken_in
+from cartoon.web.uploads import VisitorFiles
+
+VIEW: Final = (
+    "job",
+    "seen",
+    "timer",
+    "progress",
+    "controls",
+    "pause",
+    "cancel",
+    "retry",
+    "download",
+    "failures",
+    "gallery",
+    "history",
+    "machine",
+)
+"""What an action returns, in this order: one value for each part of the panel."""
+TICK_SECONDS: Final = 1.0
+INVITATION: Final = "Add photos or a zip and press Start. You can close the page meanwhile: the work goes on."
+GONE: Final = "This job is not here any more, or the address is not whole. Finished jobs are kept for some days."
+
+Shown = list[Any]
+"""One update for each of VIEW."""
+
+
+@dataclass(frozen=True, eq=False)
+class JobActions:
+    """The actions over one desk."""
+
+    reception: Reception
+    files: VisitorFiles
+
+    def start(self, request: gr.Request, photos: list[Upload] | None, *fields: Any) -> Shown:
+        """Photos and options -> a job, shown."""
+        with sentences("Not started"):
+            id = taken_in(self.reception, self.files, photos, asked_for(fields), visitor_of(request))
+            return self._shown(id, request)
+
+    def arrive(self, request: gr.Request) -> list[Any]:
+        """The page as its address asks: its tab, and the job of `?job=` if there is one."""
+        id = str(request.query_params.get("job", ""))
+        return [gr.Tabs(selected="many") if id else gr.skip(), *self._shown(id, request)]
+
+    def tick(self, request: gr.Request, id: str, seen: str) -> Shown:
+        """The panel, where something has changed since."""
+        try:
+            glance = self._desk.glance(id)
+        except MissingError:
+            return self._shown(id, request)
+        return [gr.skip()] * len(VIEW) if _mark(glance) == seen else self._shown(id, request)
+
+    def toggle(self, request: gr.Request, id: str) -> Shown:
+        """Pauses the job, or resumes it."""
+        return self._said(self._toggle, id, request)
+
+    def cancel(self, request: gr.Request, id: str) -> Shown:
+        """Ends the job; what is done stays."""
+        return self._said(self._desk.cancel, id, request)
+
+    def retry(self, request: gr.Request, id: str) -> Shown:
+        """Tries what failed again."""
+        return self._said(self._desk.retry, id, request)
+
+    def options_of(self, id: str) -> list[Any]:
+        """The form's fields as the job has them, in the order of PAGE_FIELDS."""
+        with sentences("Not found"):
+            return self._fields(self._desk.glance(id).order.options)
+
+    @property
+    def _desk(self) -> Desk:
+        return self.reception.desk
+
+    def _toggle(self, id: str) -> None:
+        halted = self._desk.glance(id).state in ("paused", "cancelled")
+        (self._desk.resume if halted else self._desk.pause)(id)
+
+    def _said(self, say: Callable[[str], None], id: str, request: gr.Request) -> Shown:
+        with sentences("Not done"):
+            check_owner(self._desk, id, visitor_of(request).owner)
+            say(id)
+        return self._shown(id, request)
+
+    def _shown(self, id: str, request: gr.Request) -> Shown:
+        parts: dict[str, Any] = {"job": id, "seen": "", "timer": gr.Timer(active=False), "machine": self._machine()}
+        parts |= {"controls": gr.Row(visible=False), "progress": job_panel.progress_bar(INVITATION, 0.0)}
+        try:
+            parts |= self._panel(id, visitor_of(request).owner) if id else {}
+        except MissingError:
+            parts |= {"progress": job_panel.progress_bar(GONE, 0.0)}
+        parts["history"] = job_panel.history(self._desk.jobs(visitor_of(request).owner), id)
+        return [parts.get(name, "" if name in ("download", "failures", "gallery") else gr.skip()) for name in VIEW]
+
+    def _panel(self, id: str, owner: str) -> dict[str, Any]:
+        glance, latest = self._desk.glance(id), self._desk.latest(id, job_panel.PICTURES)
+        counts, halted = glance.counts, glance.state in ("paused", "cancelled")
+        goes_on = counts.remaining > 0 and glance.state != "damaged"
+        failed = counts.failed + counts.quarantined > 0 and glance.state != "damaged"
+        return {
+            "seen": _mark(glance),
+            "timer": gr.Timer(active=not at_rest(glance)),
+            "progress": job_panel.progress_bar(sentence(glance), counts.settled / max(1, counts.total)),
+            "controls": gr.Row(visible=bool(owner) and glance.order.owner == owner),
+            "pause": gr.Button("Resume" if halted else "Pause", interactive=goes_on),
+            "cancel": gr.Button(interactive=goes_on and glance.state != "cancelled"),
+            "retry": gr.Button(interactive=failed),
+            "download": job_panel.zip_link(glance),
+            "failures": job_panel.failure_table(id, self._desk.failures(id)),
+            "gallery": job_panel.gallery(id, latest, counts.done + counts.skipped),
+        }
+
+    def _machine(self) -> str:
+        artist, running = self.reception.artist, self._desk.states().get("running", 0)
+        line = machine_line(artist.device, artist.precision, running, self._desk.photos_left())
+        return f'<p class="toon-quiet">{line}</p>'
+
+    def _fields(self, options: Options) -> list[Any]:
+        plain = options.background.startswith("#")
+        style = options.style if options.style in {card.id for card in self.reception.artist.styles} else gr.skip()
+        return [
+            style,
+            options.strength,
+            options.exaggeration,
+            options.size,
+            PLAIN_COLOUR if plain else options.background,
+            options.background if plain else gr.skip(),
+            "png" if options.format == "keep" else options.format,
+            options.quality,
+        ]
+
+
+def _mark(glance: Glance) -> str:
+    """Differs when there is something else to show."""
+    return f"{glance.id} {glance.turn} {glance.state} {glance.busy} {glance.counts.settled}"

@@ -1,0 +1,133 @@
+"""One photo from a web door: its name cleaned, its options checked, the photo drawn to an encoded file."""
+
+import logging
+import time
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Final, Protocol
+
+from cartoon.errors import CartoonError, InputError, OptionsError, StyleError
+from cartoon.images.files import MEDIA_TYPES, Cartoon, Photo, decode, encode, resolve_format
+from cartoon.images.resize import resize
+from cartoon.jobs.photo import Artist
+from cartoon.settings import Options
+from cartoon.styles.catalogue import StyleCard
+from cartoon.telemetry import metrics
+
+NAME_BYTES: Final = 180
+"""UTF-8 bytes kept of a client's file name: leaves room for a style and a suffix in the 255 that file systems take."""
+PREVIEW_QUALITY: Final = 92
+OPTION_NAMES: Final = tuple(field.name for field in fields(Options))
+
+log = logging.getLogger(__name__)
+
+
+class Studio(Artist, Protocol):
+    """What the web doors need of a Cartoonizer: it draws, and says in which styles, and on what."""
+
+    @property
+    def styles(self) -> tuple[StyleCard, ...]: ...
+    @property
+    def device(self) -> str: ...
+    @property
+    def precision(self) -> str: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Drawing:
+    """One photo drawn and encoded.
+
+    name: the result's file name. data: its bytes. format: png, jpg or webp.
+    seconds: per step, wall clock, from decoding to encoding, in the steps' order.
+    """
+
+    name: str
+    data: bytes
+    format: str
+    photo: Photo
+    cartoon: Cartoon
+    seconds: dict[str, float]
+
+    @property
+    def media_type(self) -> str:
+        """The MIME type of `data`."""
+        return MEDIA_TYPES[self.format]
+
+
+def clean_name(raw: str | None) -> str:
+    """A client's file name made safe to show and to store: no folders, no invisible characters, not too long.
+
+    "photo" stands in for a name of which nothing is left. The suffix survives the cut.
+    """
+    base = (raw or "").replace("\\", "/").rsplit("/", 1)[-1]
+    # Unicode category C holds control, format (such as right-to-left override), surrogate and unassigned characters.
+    shown = "".join(c for c in base if not unicodedata.category(c).startswith("C")).strip()
+    if not shown.strip(". "):
+        return "photo"
+    stem, dot, suffix = shown.rpartition(".")
+    if not stem or len(suffix) > 10:
+        stem, dot, suffix = shown, "", ""
+    room = NAME_BYTES - len((dot + suffix).encode())
+    return stem.encode()[:room].decode(errors="ignore").rstrip() + dot + suffix
+
+
+def result_name(photo_name: str, style: str, format: str) -> str:
+    """`<stem>-<style>.<suffix>`: what a person finds in the downloads folder."""
+    stem, _, suffix = photo_name.rpartition(".")
+    return f"{stem or suffix}-{style}.{format}"
+
+
+def options_from(asked: Mapping[str, Any], styles: tuple[StyleCard, ...]) -> Options:
+    """Options from a form's fields; an absent or None field takes its default.
+
+    Raises OptionsError for an unknown field or a value out of range, StyleError for a style that is not on offer here
+    (so a web door never opens a style file by path).
+    """
+    unknown = [name for name in asked if name not in OPTION_NAMES]
+    if unknown:
+        raise OptionsError(f"option {clean_name(unknown[0])!r} is not known: use {', '.join(OPTION_NAMES)}.")
+    options = Options(**{name: value for name, value in asked.items() if value is not None})
+    if options.style not in {card.id for card in styles}:
+        names = ", ".join(card.id for card in styles)
+        raise StyleError(f"style {clean_name(options.style)!r} is not known here: use one of {names}.")
+    return options
+
+
+def draw(artist: Artist, data: bytes, name: str, options: Options, max_pixels: int) -> Drawing:
+    """The picture file in `data`, drawn and encoded as the options ask; raises the InputError or ResourceError met."""
+    started = time.perf_counter()
+    try:
+        photo = _decode(data, name, options, max_pixels)
+        decoded = time.perf_counter()
+        cartoon = artist.draw(photo, options)
+    except CartoonError as error:
+        log.info("photo not drawn: %s", error.code, extra={"event": "photo_failed", "code": error.code})
+        raise
+    drawn = time.perf_counter()
+    format = resolve_format(options.format, photo)
+    encoded = encode(cartoon.pixels, cartoon.alpha, format, options.quality)
+    ended = time.perf_counter()
+    seconds = {"decode": decoded - started, **cartoon.seconds, "encode": ended - drawn}
+    metrics.step_done("decode", seconds["decode"])
+    metrics.step_done("encode", seconds["encode"])
+    told = {"event": "photo_done", "style": options.style, "seconds": round(ended - started, 3)}
+    log.info("photo drawn as %s in %.2f s", options.style, ended - started, extra=told)
+    return Drawing(result_name(name, options.style, format), encoded, format, photo, cartoon, seconds)
+
+
+def before_picture(drawing: Drawing) -> bytes:
+    """The photo as a JPEG of exactly the drawing's size, so that the two can be laid over each other."""
+    height, width = drawing.cartoon.pixels.shape[:2]
+    photo = drawing.photo
+    alpha = None if photo.alpha is None else resize(photo.alpha, (height, width))
+    return encode(resize(photo.pixels, (height, width)), alpha, "jpg", PREVIEW_QUALITY)
+
+
+def _decode(data: bytes, name: str, options: Options, max_pixels: int) -> Photo:
+    """As decode; a photo that fails here never reaches the artist, who counts the others."""
+    try:
+        return decode(data, name, max_pixels)
+    except InputError as error:
+        metrics.photo_failed(options.style, error.code)
+        raise

@@ -1,0 +1,161 @@
+"""Connections of a real server with few descriptors: idle ones make room, slow ones end, what was half-sent is gone."""
+
+import io
+import json
+import logging
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+from cartoon.images.files import encode
+from cartoon.telemetry.logs import Seldom, TextLines
+from cartoon.web.access.connections import HEAD_SECONDS, QUIET_SECONDS, SPARE_DESCRIPTORS
+from tests.serving import Served, running
+from tests.waiting import wait_for
+
+PICTURE = encode(np.full((30, 40, 3), 90, np.uint8), None, "png")
+ROOM = 40
+"""Connections that fit."""
+DESCRIPTORS = SPARE_DESCRIPTORS + 2 * ROOM
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    limit = ("prlimit", f"--nofile={DESCRIPTORS}:{DESCRIPTORS}")
+    with running(tmp_path_factory.mktemp("home"), *limit) as server:
+        httpx.get(f"{server.url}healthz", timeout=60)
+        yield server
+    assert server.log.read_text() == ""
+
+
+def connect(served: Served, stack: ExitStack) -> socket.socket:
+    return stack.enter_context(socket.create_connection(("127.0.0.1", served.port), timeout=60))
+
+
+def left_behind(served: Served) -> list[Path]:
+    places = (served.home / "incoming", served.home / "page" / "visitors")
+    return [path for place in places for path in place.rglob("*") if path.is_file()]
+
+
+def test_more_idle_connections_than_descriptors_do_not_stop_the_answers(served: Served) -> None:
+    with ExitStack() as stack:
+        silent = [connect(served, stack) for _ in range(3 * DESCRIPTORS)]
+        for connection in silent[::3]:
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nX: ")
+        for _ in range(5):
+            assert httpx.get(f"{served.url}healthz", timeout=60).status_code == 200
+        answer = httpx.post(
+            f"{served.url}api/v1/cartoonize", files={"image": ("a.png", PICTURE)}, data={"size": "64"}, timeout=60
+        )
+        assert answer.status_code == 200
+
+
+def test_when_all_are_at_work_the_next_is_told_to_come_back(served: Served) -> None:
+    page = httpx.get(f"{served.url}config", timeout=60)
+    cookie = page.headers["set-cookie"].partition(";")[0]
+    ask = f"GET /gradio_api/heartbeat/x HTTP/1.1\r\nHost: localhost\r\nCookie: {cookie}\r\n\r\n".encode()
+    with ExitStack() as stack:
+        streams = [connect(served, stack) for _ in range(ROOM * 5 // 6)]  # one address's share
+        for stream in streams:
+            stream.sendall(ask)
+            assert b"200" in stream.recv(64)
+        late = connect(served, stack)
+        late.sendall(b"POST /api/v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2000000\r\n\r\n")
+        late.sendall(bytes(2_000_000))
+        told = late.recv(4096)
+        assert told.startswith(b"HTTP/1.1 503")
+        assert b"retry-after: 5" in told
+        body = json.loads(told.partition(b"\r\n\r\n")[2])
+        assert "CARTOON_MAX_CONNECTIONS" in body["message"]
+        assert httpx.get(f"{served.url}healthz", timeout=60).json() == {"status": "ok"}
+    wait_for(lambda: httpx.get(f"{served.url}config", timeout=60).status_code == 200)
+
+
+def test_an_upload_that_breaks_off_leaves_nothing(served: Served) -> None:
+    head = b'--b\r\nContent-Disposition: form-data; name="%s"; filename="a.png"\r\n\r\n'
+    for address, field in (
+        ("gradio_api/upload", b"files"),
+        ("api/v1/cartoonize", b"image"),
+        ("api/v1/jobs", b"images"),
+    ):
+        for _ in range(3):
+            with ExitStack() as stack:
+                broken = connect(served, stack)
+                broken.sendall(
+                    f"POST /{address} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 900000\r\n"
+                    "Content-Type: multipart/form-data; boundary=b\r\n\r\n".encode()
+                )
+                broken.sendall(head % field + bytes(200_000))
+                wait_for(lambda: bool(left_behind(served)))
+            wait_for(lambda: not left_behind(served))
+
+
+@pytest.mark.slow
+def test_who_says_nothing_or_too_little_is_not_waited_for(served: Served) -> None:
+    with ExitStack() as stack:
+        silent, half, pausing = (connect(served, stack) for _ in range(3))
+        half.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n")
+        pausing.sendall(
+            b"POST /api/v1/cartoonize HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n"
+            b"Content-Type: multipart/form-data; boundary=b\r\n\r\n--b\r\n"
+        )
+        for connection in (silent, half):
+            connection.settimeout(HEAD_SECONDS + 60)
+            with suppress(ConnectionResetError):
+                assert connection.recv(100) == b""
+        pausing.settimeout(QUIET_SECONDS + 60)
+        told = b""
+        while b"too_slow" not in told:  # head and body may come apart
+            more = pausing.recv(4096)
+            assert more, told
+            told += more
+        assert told.startswith(b"HTTP/1.1 408")
+    assert left_behind(served) == []
+
+
+def test_the_same_words_about_clients_are_written_only_so_often() -> None:
+    now = [0.0]
+    out = io.StringIO()
+    handler = logging.StreamHandler(out)
+    handler.addFilter(Seldom(most=3, clock=lambda: now[0]))
+    handler.setFormatter(TextLines("%(message)s"))
+    logger = logging.getLogger("uvicorn.test")
+    logger.addHandler(handler)
+    logger.propagate = False
+    for _ in range(100):
+        logger.warning("Invalid HTTP request received.")
+    assert len(out.getvalue().splitlines()) == 3
+    assert "left out" in out.getvalue()
+    now[0] = 61.0
+    logger.warning("Invalid HTTP request received.")
+    assert len(out.getvalue().splitlines()) == 4
+    logger.removeHandler(handler)
+
+
+def test_a_traceback_names_no_file_of_a_person() -> None:
+    out = io.StringIO()
+    handler = logging.StreamHandler(out)
+    handler.setFormatter(TextLines("%(message)s"))
+    logger = logging.getLogger("cartoon.test")
+    logger.addHandler(handler)
+    logger.propagate = False
+    try:
+        try:
+            Path("/nowhere/holiday-of-ann.jpg").read_bytes()
+        except OSError as problem:
+            raise RuntimeError(
+                "cannot draw 'holiday-of-ann.jpg' at /home/holiday-of-ann.jpg, holiday-of-ann.jpg"
+            ) from problem
+    except RuntimeError:
+        logger.exception("failed")
+    logger.removeHandler(handler)
+    assert "holiday-of-ann.jpg" not in "".join(
+        line for line in out.getvalue().splitlines() if not line.startswith("    ")
+    )
+    assert "FileNotFoundError: No such file or directory" in out.getvalue()
+    assert "RuntimeError: cannot draw ..." in out.getvalue()
