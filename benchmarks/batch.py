@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from cartoon.jobs.model import Item, Order
 from cartoon.jobs.store.folder import OpenJob, begin, new_id
-from cartoon.settings import Options
+from cartoon.options import Options
 
 
 @contextmanager

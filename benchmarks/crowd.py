@@ -15,11 +15,11 @@ from pathlib import Path
 
 from benchmarks.batch import job_over
 from benchmarks.machine import machine
-from cartoon.images.files import MAX_PIXELS
+from cartoon.images.decode import MAX_PIXELS
 from cartoon.jobs.executors.local import Threads
 from cartoon.jobs.runner import run
+from cartoon.options import Options
 from cartoon.pipeline.cartoonizer import Cartoonizer
-from cartoon.settings import Options
 from cartoon.web.photo import draw
 
 

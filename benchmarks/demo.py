@@ -7,10 +7,13 @@ from typing import Final
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from cartoon.images.files import Photo, Pixels, encode, read, write_atomically
+from cartoon.assets import EXAMPLES
+from cartoon.files import write_atomically
+from cartoon.images.decode import read
+from cartoon.images.encode import encode
+from cartoon.images.types import Photo, Pixels
 from cartoon.pipeline.cartoonizer import Cartoonizer
 
-EXAMPLES: Final = Path(__file__).resolve().parents[1] / "assets" / "examples"
 TILE: Final = 384
 """px a side; the photos' middles are shown at this size, drawn at twice that."""
 CAPTION: Final = 40

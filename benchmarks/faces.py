@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from benchmarks.machine import processor
 from cartoon.faces.candidates import Array, iou
 from cartoon.faces.detector import MediaPipeDetector
-from cartoon.images.files import Pixels
+from cartoon.images.types import Pixels
 
 FOUND_IOU: Final = 0.4
 """A true face is found when a returned box overlaps it at least this much; each returned box counts once."""

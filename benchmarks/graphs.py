@@ -39,12 +39,14 @@ from benchmarks.incumbent import (
 )
 from benchmarks.latency import EXAMPLE
 from benchmarks.machine import machine, processor
-from cartoon.images.files import Pixels, decode, encode, read
+from cartoon.images.decode import decode, read
+from cartoon.images.encode import encode
 from cartoon.images.resize import resize
+from cartoon.images.types import Pixels
 from cartoon.jobs.executors.local import LOOK_AHEAD
 from cartoon.models import dctnet
+from cartoon.options import Options
 from cartoon.pipeline.cartoonizer import Cartoonizer
-from cartoon.settings import Options
 from cartoon.styles.official import add, find
 
 BACKGROUND: Final = (720, 960)

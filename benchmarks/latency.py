@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.machine import machine
-from cartoon.images.files import Photo, read
+from cartoon.images.decode import read
 from cartoon.images.resize import resize, result_shape
+from cartoon.images.types import Photo
 from cartoon.pipeline.cartoonizer import Cartoonizer
 
 EXAMPLE: Final = Path(__file__).resolve().parents[1] / "assets" / "examples" / "021902.jpg"

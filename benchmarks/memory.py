@@ -17,7 +17,7 @@ import torch
 from benchmarks.latency import EXAMPLE
 from benchmarks.machine import machine
 from cartoon.faces.guide import CHANNELS
-from cartoon.images.files import read
+from cartoon.images.decode import read
 from cartoon.images.resize import resize
 from cartoon.models.runtime import Canvas, StyleNet
 from cartoon.pipeline.capacity import MOST, SHARE, Room, free_on

@@ -16,7 +16,10 @@ import numpy as np
 import torch
 
 from benchmarks.machine import processor
-from cartoon.images.files import Pixels, encode, read, write_atomically
+from cartoon.files import write_atomically
+from cartoon.images.decode import read
+from cartoon.images.encode import encode
+from cartoon.images.types import Pixels
 from cartoon.models.devices import use_cores
 from cartoon.pipeline.cartoonizer import Cartoonizer
 from training.metrics import psnr

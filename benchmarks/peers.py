@@ -35,12 +35,13 @@ from benchmarks.incumbent import (
 from benchmarks.latency import EXAMPLE
 from benchmarks.machine import machine
 from cartoon.faces.guide import CHANNELS
-from cartoon.images.files import decode, encode, read
+from cartoon.images.decode import decode, read
+from cartoon.images.encode import encode
 from cartoon.images.resize import resize
 from cartoon.models.devices import pick_device
 from cartoon.models.runtime import Canvas, StyleNet
+from cartoon.options import Options
 from cartoon.pipeline.cartoonizer import Cartoonizer
-from cartoon.settings import Options
 from cartoon.styles.catalogue import available
 
 PHOTO: Final = (1024, 820)

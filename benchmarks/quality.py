@@ -19,11 +19,12 @@ import numpy as np
 
 from benchmarks.machine import machine
 from cartoon.faces.detector import MediaPipeDetector
-from cartoon.images.files import Cartoon, Photo, read
+from cartoon.images.decode import read
 from cartoon.images.resize import resize
+from cartoon.images.types import Cartoon, Photo
+from cartoon.options import Options
 from cartoon.pipeline.cartoonizer import Cartoonizer
 from cartoon.quality.gate import STYLES, Verdict, judge
-from cartoon.settings import Options
 from tests.spoiling import CALIBRATION, HELD_OUT, Source, Spoiler
 
 FACELESS: Final = 7

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from benchmarks.latency import EXAMPLE
 from benchmarks.machine import machine
-from cartoon.images.files import Pixels, read
+from cartoon.images.decode import read
+from cartoon.images.types import Pixels
 from cartoon.models.devices import pick_device, use_cores
 from cartoon.models.swin2sr import HALO, load_network
 from cartoon.pipeline.cartoonizer import Cartoonizer

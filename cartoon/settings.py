@@ -1,30 +1,14 @@
 """What the process was told once (Settings) and what one request asks for (Options)."""
 
 import os
-import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from cartoon.errors import OptionsError
-
-Format = Literal["png", "jpg", "webp", "keep"]
-Size = int | Literal["original"]
-
-STRENGTH_RANGE: Final = (0.1, 1.0)
-SIZE_RANGE: Final = (64, 4096)
-"""Long side of the drawn picture, px."""
-EXAGGERATION_RANGE: Final = (0.0, 1.0)
-QUALITY_RANGE: Final = (1, 100)
-FORMATS: Final[tuple[Format, ...]] = ("png", "jpg", "webp", "keep")
-UPSCALES: Final = (1, 2, 4)
-NAMED_BACKGROUNDS: Final = ("drawn", "photo", "transparent")
 STYLES_DIR: Final = Path(__file__).resolve().parents[1] / "styles"
 """Where a user's own styles lie unless CARTOON_STYLES_DIR says otherwise: in the checkout, from wherever it is run."""
-_HEX_COLOUR: Final = re.compile(r"#[0-9a-fA-F]{6}")
 
 
 # Read by torch at its first allocation. A pass takes and returns hundreds of megabytes; in pages of 2 MB instead of
@@ -107,62 +91,6 @@ class Settings(BaseSettings):
         return os.environ.get("SPACE_HOST", "") if in_space() else ""
 
 
-@dataclass(frozen=True)
-class Options:
-    """What one request asks for; every field was validated when the object was built.
-
-    strength: 0.1 (almost the photo) .. 1.0 (all drawing).
-    size: long side of the result in px, 64..4096, or "original".
-    exaggeration: 0 keeps true proportions, 1 is the largest warp (bigger eyes, slimmer jaw).
-    background: "drawn", "photo", "transparent" or "#RRGGBB".
-    format: "png", "jpg", "webp" or "keep" (the input's own, where that is one of the three).
-    quality: 1..100, for jpg and webp.
-    upscale: 2 or 4 enlarge the finished drawing by a network; 1 leaves it.
-
-    Raises OptionsError with a sentence that names the option, its range and the value given.
-    """
-
-    style: str = "anime"
-    strength: float = 0.7
-    size: Size = 1024
-    exaggeration: float = 0.5
-    background: str = "drawn"
-    format: Format = "png"
-    quality: int = 95
-    upscale: int = 1
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.style, str) or not self.style.strip():
-            raise OptionsError("style is empty: name one of the styles that `python -m cartoon styles` lists.")
-        object.__setattr__(self, "strength", _real("strength", self.strength, STRENGTH_RANGE))
-        object.__setattr__(self, "exaggeration", _real("exaggeration", self.exaggeration, EXAGGERATION_RANGE))
-        object.__setattr__(self, "quality", _whole("quality", self.quality, QUALITY_RANGE))
-        if self.size != "original":
-            object.__setattr__(self, "size", _whole("size", self.size, SIZE_RANGE, ' or "original"'))
-        if self.background not in NAMED_BACKGROUNDS and not _HEX_COLOUR.fullmatch(str(self.background)):
-            raise OptionsError(
-                f"background {self.background!r} is not known: use drawn, photo, transparent or a colour like #3366CC."
-            )
-        object.__setattr__(self, "upscale", _whole("upscale", self.upscale, (UPSCALES[0], UPSCALES[-1])))
-        if self.upscale not in UPSCALES:
-            raise OptionsError(f"upscale must be 1, 2 or 4; got {self.upscale!r}.")
-        if self.format not in FORMATS:
-            raise OptionsError(f"format {self.format!r} is not known: use one of {', '.join(FORMATS)}.")
-
-
-@dataclass(frozen=True)
-class Care:
-    """How a photo is drawn once more when its drawing looked wrong.
-
-    precise: in single precision. tiles: in small tiles, which meet other code and less memory. crops: a small or huge
-    face gets a crop of its own.
-    """
-
-    precise: bool = True
-    tiles: bool = False
-    crops: bool = True
-
-
 def in_space() -> bool:
     """Whether this runs in a Hugging Face Space, which sets SPACE_ID."""
     return bool(os.environ.get("SPACE_ID"))
@@ -185,25 +113,3 @@ def _default_data_dir() -> Path | None:
         return Path.home() / ".local" / "share" / "cartoon"
     except RuntimeError:  # a user without a home
         return None
-
-
-def _real(name: str, value: object, limits: tuple[float, float]) -> float:
-    low, high = limits
-    try:
-        number = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        number = float("nan")
-    if not low <= number <= high:  # also false for NaN
-        raise OptionsError(f"{name} must be between {low:g} and {high:g}; got {value!r}.")
-    return number
-
-
-def _whole(name: str, value: object, limits: tuple[int, int], otherwise: str = "") -> int:
-    low, high = limits
-    try:
-        number = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        number = float("nan")
-    if not low <= number <= high or number != int(number):
-        raise OptionsError(f"{name} must be a whole number from {low} to {high}{otherwise}; got {value!r}.")
-    return int(number)

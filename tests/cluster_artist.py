@@ -5,8 +5,9 @@ import time
 from pathlib import Path
 from typing import Final
 
-from cartoon.images.files import Cartoon, Photo
-from cartoon.settings import Options, Settings
+from cartoon.images.types import Cartoon, Photo
+from cartoon.options import Options
+from cartoon.settings import Settings
 from tests.fakes import FakeArtist
 
 SECONDS: Final = 0.1

@@ -22,7 +22,8 @@ from tempfile import mkdtemp
 import numpy as np
 
 from cartoon.errors import CartoonError, InputError, OptionsError, StorageError, StyleError
-from cartoon.images.files import encode, read
+from cartoon.images.decode import read
+from cartoon.images.encode import encode
 from cartoon.jobs.executors.local import Threads
 from cartoon.jobs.inputs.hashing import sha256_of
 from cartoon.jobs.model import Attempt, Order
@@ -31,7 +32,7 @@ from cartoon.jobs.service.jobs import Ask, Desk, Sent
 from cartoon.jobs.store import index
 from cartoon.jobs.store.folder import new_id, open_order
 from cartoon.jobs.store.journal import Journal
-from cartoon.settings import Options
+from cartoon.options import Options
 from cartoon.web import thumbnails
 from cartoon.web.zip_stream import packed
 from tests.fakes import CARDS, TroubledArtist

@@ -13,10 +13,11 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from cartoon.images.files import Cartoon, Photo
+from cartoon.images.types import Cartoon, Photo
 from cartoon.jobs.executors.local import Spare, Worker
 from cartoon.jobs.service.jobs import Ask, Desk, Sent
-from cartoon.settings import Options, Settings
+from cartoon.options import Options
+from cartoon.settings import Settings
 from tests.fakes import FakeArtist
 
 DRAWING_SECONDS: Final = 0.6

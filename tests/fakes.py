@@ -7,8 +7,9 @@ from typing import Final
 import numpy as np
 
 from cartoon.errors import ResourceError
-from cartoon.images.files import Cartoon, Face, Photo, Pixels
-from cartoon.settings import Care, Options, Settings, Size
+from cartoon.images.types import Cartoon, Face, Photo, Pixels
+from cartoon.options import Care, Options, Size
+from cartoon.settings import Settings
 from cartoon.styles.catalogue import Register, StyleCard
 
 CARDS: Final = tuple(

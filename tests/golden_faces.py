@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from cartoon.faces.detector import MediaPipeDetector
 from cartoon.faces.segmentation import PersonMask
-from cartoon.images.files import Pixels
+from cartoon.images.types import Pixels
 from tests import ROOT
 
 GOLDEN: Final = Path(__file__).parent / "golden" / "faces.npz"

@@ -26,7 +26,8 @@ from typing import Any, Final, Literal
 import cv2
 import httpx
 
-from cartoon.images.files import encode, read
+from cartoon.images.decode import read
+from cartoon.images.encode import encode
 from cartoon.images.resize import resize
 from cartoon.jobs.executors.local import LOOK_AHEAD
 from cartoon.jobs.model import next_try

@@ -8,10 +8,11 @@ import random
 import sys
 from pathlib import Path
 
-from cartoon.images.files import Photo, read
+from cartoon.images.decode import read
 from cartoon.images.resize import resize
+from cartoon.images.types import Photo
+from cartoon.options import Options
 from cartoon.pipeline.cartoonizer import Cartoonizer
-from cartoon.settings import Options
 from tests import ROOT
 
 LARGE = 4

@@ -23,7 +23,8 @@ import cv2
 import httpx
 import numpy as np
 
-from cartoon.images.files import encode, read
+from cartoon.images.decode import read
+from cartoon.images.encode import encode
 from cartoon.images.resize import resize
 from cartoon.jobs.store.folder import resume
 from tests import ROOT

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.random import Generator
 
-from cartoon.images.files import Pixels
+from cartoon.images.types import Pixels
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,8 @@
 import pytest
 
 from cartoon.errors import OptionsError
-from cartoon.settings import Options, Settings
+from cartoon.options import Options
+from cartoon.settings import Settings
 
 
 def test_only_this_machine_is_served_by_default(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from cartoon.drawing.compose import CHEEKS
 from cartoon.faces.guide import CHANNELS, OVAL, Plane, Points, face_width
-from cartoon.images.files import Pixels
+from cartoon.images.types import Pixels
 from cartoon.models.layers import ALPHA
 
 Mask = NDArray[np.bool_]

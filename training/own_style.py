@@ -15,7 +15,7 @@ import torch
 from cartoon.drawing.compose import to_uint8
 from cartoon.drawing.render import Asked, render
 from cartoon.errors import OptionsError, StyleError
-from cartoon.images.files import Pixels
+from cartoon.images.types import Pixels
 from cartoon.models.runtime import Canvas, StyleNet
 from cartoon.models.unet import CartoonNet
 from cartoon.models.weights import load_weights, sha256_of

@@ -19,8 +19,9 @@ from cartoon.errors import InputError
 from cartoon.faces.detector import MediaPipeDetector
 from cartoon.faces.guide import draw_guide, face_width, smoothstep
 from cartoon.faces.segmentation import PersonMask
-from cartoon.images.files import Photo, Pixels, read
+from cartoon.images.decode import read
 from cartoon.images.resize import reduced, resize
+from cartoon.images.types import Photo, Pixels
 from cartoon.models.weights import sha256_of
 from cartoon.pipeline.cartoonizer import MATTE_EDGE
 from training.dataset import FACE_SHARE, Batch, blind, collate

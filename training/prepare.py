@@ -21,7 +21,8 @@ from cartoon.faces.detector import MediaPipeDetector
 from cartoon.faces.guide import smoothstep
 from cartoon.faces.segmentation import PersonMask
 from cartoon.faces.warp import warp
-from cartoon.images.files import Face, Pixels, read
+from cartoon.images.decode import read
+from cartoon.images.types import Face, Pixels
 from cartoon.pipeline.cartoonizer import MATTE_EDGE
 from training.teacher import analyse
 

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from cartoon.assets import ASSETS
 from cartoon.models.style_file import MULTIPLE
 from cartoon.models.weights import load_weights, sha256_of
-from cartoon.styles.catalogue import ASSETS, StyleCard
+from cartoon.styles.catalogue import StyleCard
 
 TITLES = {"anime": "Anime", "comic": "Comic", "watercolor": "Watercolor", "sketch": "Sketch"}
 EXAGGERATION = {"anime": 1.35, "comic": 0.8, "watercolor": 0.8, "sketch": 0.7}

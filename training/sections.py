@@ -11,8 +11,9 @@ from cartoon.drawing.compose import Stack, to_uint8
 from cartoon.drawing.render import Asked, render
 from cartoon.faces.candidates import iou
 from cartoon.faces.guide import OVAL, draw_guide, face_width
-from cartoon.images.files import Face, Pixels, read
+from cartoon.images.decode import read
 from cartoon.images.resize import resize
+from cartoon.images.types import Face, Pixels
 from cartoon.models.layers import ALPHA, BACKGROUND, FOREGROUND, PLANES
 from cartoon.models.runtime import Canvas
 from cartoon.styles.catalogue import StyleCard

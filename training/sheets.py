@@ -11,7 +11,9 @@ import cv2
 import numpy as np
 
 from cartoon.faces.guide import OVAL, Points
-from cartoon.images.files import Pixels, encode, write_atomically
+from cartoon.files import write_atomically
+from cartoon.images.encode import encode
+from cartoon.images.types import Pixels
 from training.metrics import Pair
 
 Row = Mapping[str, float | str]

@@ -16,8 +16,9 @@ from cartoon.faces.detector import MediaPipeDetector
 from cartoon.faces.guide import Plane, Points, draw_guide, smoothstep
 from cartoon.faces.segmentation import PersonMask
 from cartoon.faces.warp import warp
-from cartoon.images.files import Face, Pixels, read
+from cartoon.images.decode import read
 from cartoon.images.resize import resize
+from cartoon.images.types import Face, Pixels
 from cartoon.models.layers import HAIR, SKIN
 from cartoon.models.runtime import Canvas, StyleNet
 from cartoon.pipeline.cartoonizer import MATTE_EDGE, Cartoonizer

@@ -19,10 +19,13 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch.nn import functional
 
-from cartoon.images.files import Pixels, encode, read
+from cartoon.assets import ASSETS
+from cartoon.images.decode import read
+from cartoon.images.encode import encode
+from cartoon.images.types import Pixels
 from cartoon.models.crisp import DEPTH, WIDTH, Crisp
 from cartoon.pipeline.cartoonizer import Cartoonizer
-from cartoon.styles.catalogue import ASSETS, available
+from cartoon.styles.catalogue import available
 
 PATCH = 96
 """Px of a side of what is learned from, after enlarging twice that."""

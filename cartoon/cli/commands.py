@@ -14,9 +14,10 @@ from cartoon.errors import CartoonError, OptionsError
 
 if TYPE_CHECKING:
     from cartoon.jobs.model import Gate
-    from cartoon.settings import Format as FormatOption
-    from cartoon.settings import Options, Settings
-    from cartoon.settings import Size as SizeOption
+    from cartoon.options import Format as FormatOption
+    from cartoon.options import Options
+    from cartoon.options import Size as SizeOption
+    from cartoon.settings import Settings
 
 app = typer.Typer(
     help="Turn portraits into cartoons.",
@@ -278,7 +279,7 @@ def _options(
     quality: int,
     upscale: int = 1,
 ) -> "Options":
-    from cartoon.settings import Options
+    from cartoon.options import Options
 
     return Options(
         style,

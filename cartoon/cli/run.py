@@ -11,7 +11,7 @@ from pathlib import Path
 from cartoon import __version__
 from cartoon.cli.output import DONE, FAILED, PhotoEvent, Summary, event_of, reporter, show_forecast, stopping, watching
 from cartoon.errors import CartoonError, OptionsError
-from cartoon.images.files import write_atomically
+from cartoon.files import write_atomically
 from cartoon.jobs import report
 from cartoon.jobs.executors.local import Crew, Spare, Threads, Worker, load_cartoonizer
 from cartoon.jobs.forecast import Forecast, check_disk, survey
@@ -22,8 +22,9 @@ from cartoon.jobs.photo import Artist
 from cartoon.jobs.runner import run
 from cartoon.jobs.store import index
 from cartoon.jobs.store.folder import INPUTS, OpenJob, mark_of, new_id, open_order
+from cartoon.options import Options
 from cartoon.quality.gate import judge
-from cartoon.settings import Options, Settings
+from cartoon.settings import Settings
 from cartoon.styles.catalogue import Register
 
 Load = Callable[[Settings], Artist]

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from functools import partial
 
 from cartoon.cli.run import Load, Request, finish
-from cartoon.images.files import Cartoon, Face, Photo, Pixels
+from cartoon.images.types import Cartoon, Face, Photo, Pixels
 from cartoon.jobs.photo import Artist
 from cartoon.models.devices import pick_device, use_cores
 from cartoon.models.weights import sha256_of
+from cartoon.options import Care, Options
 from cartoon.pipeline.upscaler import Upscaler, weights_of
-from cartoon.settings import Care, Options, Settings
+from cartoon.settings import Settings
 
 
 @dataclass(frozen=True, eq=False)

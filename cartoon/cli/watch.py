@@ -13,7 +13,8 @@ from cartoon.errors import OptionsError
 from cartoon.jobs.runner import run
 from cartoon.jobs.store import index
 from cartoon.jobs.store.folder import open_order
-from cartoon.settings import Options, Settings
+from cartoon.options import Options
+from cartoon.settings import Settings
 from cartoon.styles.catalogue import Register
 
 LOOK_SECONDS: Final = 1.0

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cartoon.faces.guide import CHIN, OVAL, Plane, Points, face_width, smoothstep
-from cartoon.images.files import Pixels
+from cartoon.images.types import Pixels
 
 WORK_FACE: Final = 180.0
 """Larger faces are looked at at this width, px."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cartoon.faces.guide import OVAL, Plane, Points, face_width, smoothstep
 from cartoon.faces.warp import Crop
-from cartoon.images.files import Pixels
+from cartoon.images.types import Pixels
 from cartoon.models.layers import ALPHA, INK, LINE
 
 Stack = NDArray[np.float32]

@@ -28,7 +28,7 @@ from cartoon.faces.guide import (
     smoothstep,
     spline,
 )
-from cartoon.images.files import Pixels
+from cartoon.images.types import Pixels
 
 Plane = NDArray[np.float32]
 Lab = NDArray[np.float32]

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cartoon.images.files import Pixels
+from cartoon.images.types import Pixels
 
 SIDE: Final = 384
 """Long side, px, at which the flow is found."""

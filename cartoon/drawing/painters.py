@@ -19,6 +19,7 @@ from torch import Tensor
 from cartoon.drawing.bands import Sheet, bands
 from cartoon.drawing.skin_hair import HairLook, Regions, SkinLook
 from cartoon.drawing.tones import FaceTones
+from cartoon.memory import give_back
 from cartoon.models.layers import (
     ALPHA,
     BACKGROUND,
@@ -34,7 +35,6 @@ from cartoon.models.layers import (
     toned,
     vibrance,
 )
-from cartoon.pipeline.capacity import give_back
 
 INK_BLACK: Final = (0.075, 0.065, 0.085)
 PENCIL: Final = (0.27, 0.21, 0.20)

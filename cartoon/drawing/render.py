@@ -19,8 +19,8 @@ from cartoon.drawing.painters import Painted, paint
 from cartoon.drawing.textures import finish
 from cartoon.drawing.tones import FaceTones, measure
 from cartoon.faces.guide import Plane, Points
-from cartoon.images.files import Pixels
 from cartoon.images.resize import drawing_share
+from cartoon.images.types import Pixels
 from cartoon.models.layers import ALPHA, BACKGROUND, FOREGROUND, luma, over
 from cartoon.styles.catalogue import PAINTED
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from cartoon.drawing.beard import Beard, find_beard
 from cartoon.faces.guide import EYES, LIPS_LOWER_OUTER, LIPS_UPPER_OUTER, OVAL, Points, face_width
-from cartoon.images.files import Pixels
+from cartoon.images.types import Pixels
 from cartoon.models.layers import LINE, SKIN
 
 MEASURED: Final = 96.0

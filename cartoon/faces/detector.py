@@ -11,8 +11,8 @@ from cartoon.faces.mesh import FaceMesh
 from cartoon.faces.pool import Pool
 from cartoon.faces.search import SURE_SCORE, FaceSearch
 from cartoon.faces.upright import AlignedCrop, aligned_crop
-from cartoon.images.files import Face, Pixels
 from cartoon.images.resize import reduced
+from cartoon.images.types import Face, Pixels
 
 LONGEST: Final = 2600
 """Long side, px, at which a larger picture is searched: bounds the time; 32 px there are 50 px in 12 megapixels."""

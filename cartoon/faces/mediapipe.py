@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from types import ModuleType
 from typing import Final, Protocol, TypeVar
 from weakref import WeakSet
@@ -19,14 +18,15 @@ from weakref import WeakSet
 import numpy as np
 from numpy.typing import NDArray
 
+from cartoon.assets import ASSETS
 from cartoon.errors import DrainingError, ResourceError, StyleError
 from cartoon.faces.candidates import FULL, SHORT, Array
-from cartoon.images.files import Pixels
+from cartoon.images.types import Pixels
 
 VERSION: Final = "0.10.33"
 """Of mediapipe. 0.10.35 links libcurl, and from 1.0 on it sends usage metrics home, with no switch to stop it; 0.10.30
 hangs and 0.10.32 refuses the full-range detector."""
-FOLDER: Final = Path(__file__).resolve().parents[2] / "assets" / "mediapipe"
+FOLDER: Final = ASSETS / "mediapipe"
 LANDMARKS: Final = "face_landmarker.task"
 PERSON: Final = "selfie_segmentation.tflite"
 DETECTORS: Final = {FULL: "face_detection_full_range_sparse.tflite", SHORT: "face_detection_short_range.tflite"}

@@ -8,8 +8,8 @@ import numpy as np
 
 from cartoon.faces.candidates import FULL, SHORT, Array, Candidate, Tile, tiles
 from cartoon.faces.mediapipe import FaceDetector
-from cartoon.images.files import Pixels
 from cartoon.images.resize import reduced
+from cartoon.images.types import Pixels
 
 SURE_SCORE: Final = 0.75
 """Of true faces from 32 px up 99 in 100 score more than 0.85 in their best tile; of the false candidates in 60 faceless

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from cartoon.faces import mediapipe
 from cartoon.faces.guide import OVAL, smoothstep
 from cartoon.faces.pool import Pool
-from cartoon.images.files import Face, Pixels
 from cartoon.images.resize import reduced
+from cartoon.images.types import Face, Pixels
 
 Mask = NDArray[np.float32]
 

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cartoon.faces.candidates import Array, Candidate
-from cartoon.images.files import Pixels
 from cartoon.images.resize import reduced
+from cartoon.images.types import Pixels
 
 
 @dataclass(frozen=True, eq=False)

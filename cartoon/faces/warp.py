@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cartoon.faces.guide import EYES, OVAL, Plane, Points, face_width
-from cartoon.images.files import Pixels
+from cartoon.images.types import Pixels
 
 CROP_WIDTHS: Final = 2.4
 """Side of a face crop, in face widths: hair and shoulders' start are inside."""

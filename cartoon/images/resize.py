@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cartoon.images.files import Pixels
-from cartoon.settings import Size
+from cartoon.images.types import Pixels
+from cartoon.options import Size
 
 STEEP_UNTIL: Final = 0.9
 """The drawing comes in along a smooth S that ends here; the rest of the way it rises by a straight line."""

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Final
 
 from cartoon.errors import CartoonError, InputError, StorageError
-from cartoon.images.files import size_of
+from cartoon.images.decode import size_of
 from cartoon.images.resize import result_shape
 from cartoon.jobs.inputs.hashing import Watcher, silent
 from cartoon.jobs.model import Entry
 from cartoon.models.cores import usable_cores
-from cartoon.settings import Options
+from cartoon.options import Options
 
 BYTES_PER_PIXEL: Final[dict[tuple[str, ...], float]] = {
     ("anime", "png"): 0.9,

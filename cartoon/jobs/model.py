@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final, Literal
 
 from cartoon.errors import CartoonError, OutputError, ResourceError, StorageError, WorkerLostError
-from cartoon.settings import Options
+from cartoon.options import Options
 
 Outcome = Literal["done", "failed", "skipped", "quarantined"]
 Gate = Literal["flag", "refuse", "off"]

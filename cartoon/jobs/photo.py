@@ -10,11 +10,15 @@ from pathlib import Path
 from typing import Final, Protocol, cast
 
 from cartoon.errors import CartoonError, OutputError, QualityError, ResourceError, StorageError
-from cartoon.images.files import FULL, Cartoon, Face, OutputFormat, Photo, Pixels, encode, read, write_atomically
+from cartoon.files import FULL, write_atomically
+from cartoon.images.decode import read
+from cartoon.images.encode import encode
+from cartoon.images.formats import OutputFormat
+from cartoon.images.types import Cartoon, Face, Photo, Pixels
 from cartoon.jobs.inputs import remote
 from cartoon.jobs.model import Gate
+from cartoon.options import Care, Options
 from cartoon.quality.gate import FaceFinder, Verdict
-from cartoon.settings import Care, Options
 from cartoon.telemetry import metrics
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from cartoon.errors import CartoonError, QuarantineError, ResourceError, StorageError, WorkerLostError
-from cartoon.images.files import MAX_PIXELS
+from cartoon.images.decode import MAX_PIXELS
 from cartoon.jobs.executors.local import Crew
 from cartoon.jobs.model import (
     Attempt,

@@ -11,11 +11,11 @@ from typing import Final
 from torch import Tensor, nn
 from torch.nn import functional
 
+from cartoon.assets import ASSETS
 from cartoon.errors import StyleError
 from cartoon.models.style_file import read_metadata
 from cartoon.models.tiling import Network
 from cartoon.models.weights import sha256_of
-from cartoon.styles.catalogue import ASSETS
 
 WEIGHTS: Final = ASSETS / "crisp-v1.safetensors"
 SHA256: Final = "28db516a9d5fc974f61b559b39a44cdecda31eb5431b8af7dee24948495e014d"

@@ -17,7 +17,7 @@ import torch
 
 from cartoon.errors import StyleError
 from cartoon.models.tiling import Network
-from cartoon.styles.official import LARGEST_FILE
+from cartoon.models.weights import LARGEST_FILE
 
 HALO: Final = 32
 """Px that a tile sees beyond its own. Information travels half a window a block: 4 x 36 and some convolutions, 155 px,

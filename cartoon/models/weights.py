@@ -4,13 +4,17 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from cartoon.errors import StyleError
 from cartoon.models.style_file import NetConfig, config_of, read_metadata
 
 if TYPE_CHECKING:  # late: a card needs sha256_of, and the list of styles no torch
     from torch import Tensor
+
+LARGEST_FILE: Final = 256 << 20
+"""Bytes of a file of weights that others made, at most; DCT-Net's graphs have 6 million, Swin2SR's some 60."""
+
 
 _BLOCK = 1 << 20
 

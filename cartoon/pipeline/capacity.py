@@ -1,14 +1,12 @@
 """How many pictures of a shape a pass may hold: the buckets' shapes, what a picture takes, what memory is free."""
 
-import ctypes
-import sys
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Final
 
 import torch
 
+from cartoon.memory import free_memory
 from cartoon.models.style_file import MULTIPLE
 from cartoon.models.tiles import LEAST
 from cartoon.telemetry import metrics
@@ -29,10 +27,6 @@ PHOTO_BYTES: Final = 125
 """What a photo takes at its peak for each pixel drawn, from layers to picture; benchmarks.memory, 4000x3200 px."""
 PHOTOS_MOST: Final = 1536 << 20
 """Bytes that all photos under way take on a CPU, however much is free; a larger one alone may take more."""
-M_ARENA_MAX: Final = -8
-"""From glibc's malloc.h."""
-CGROUP: Final = Path("/sys/fs/cgroup")
-MEMINFO: Final = Path("/proc/meminfo")
 
 Shape = tuple[int, int]
 
@@ -113,38 +107,11 @@ def pixels_of_photos(kind: str) -> tuple[int, int]:
     return free // PHOTO_BYTES, together // PHOTO_BYTES
 
 
-def give_back() -> None:
-    """Hand freed memory to the system: after a large picture glibc would keep hundreds of megabytes of it."""
-    _glibc("malloc_trim", 0)
-
-
-def one_heap() -> None:
-    """Let threads that are started from now on share a heap: else each keeps what it freed for itself."""
-    _glibc("mallopt", M_ARENA_MAX, 1)
-
-
-def _glibc(name: str, *numbers: int) -> None:
-    """Call a function of the GNU C library; where there is another library, nothing is done."""
-    if sys.platform == "linux":
-        function = getattr(ctypes.CDLL(None), name, None)
-        if function is not None:
-            function(*numbers)
-
-
 def free_on(device: torch.device) -> Callable[[], int]:
     """Tells the bytes that are free for a device: a GPU's own memory, or the machine's within its control group."""
     if device.type == "cpu":
         return free_memory
     return lambda: _free_on_cuda(device)
-
-
-def free_memory() -> int:
-    """Bytes that this process may still take: what the system has available, and what its control group leaves."""
-    available = _field(MEMINFO, "MemAvailable:") * 1024
-    most, now = _number(CGROUP / "memory.max"), _number(CGROUP / "memory.current")
-    if most is None or now is None:
-        return available
-    return min(available, max(0, most - now + _field(CGROUP / "memory.stat", "inactive_file")))
 
 
 def watch(device: torch.device) -> None:
@@ -160,18 +127,3 @@ def _free_on_cuda(device: torch.device) -> int:
     free, _ = torch.cuda.mem_get_info(device)
     # What torch holds back for itself is free as well.
     return int(free) + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-
-
-def _number(path: Path) -> int | None:
-    try:
-        return int(path.read_text(encoding="ascii"))
-    except (OSError, ValueError):  # no control groups here, or "max"
-        return None
-
-
-def _field(path: Path, name: str) -> int:
-    try:
-        lines = path.read_text(encoding="ascii").splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) for line in lines if line.startswith(name)), 0)

@@ -26,20 +26,22 @@ from cartoon.faces.detector import Detector, MediaPipeDetector
 from cartoon.faces.guide import Plane, Points, draw_guide, face_width, smoothstep
 from cartoon.faces.segmentation import PersonMask
 from cartoon.faces.warp import Crop, align, warp
-from cartoon.images.files import Alpha, Cartoon, Face, Photo, Pixels
 from cartoon.images.resize import drawing_share, resize, result_shape
+from cartoon.images.types import Alpha, Cartoon, Face, Photo, Pixels
+from cartoon.memory import give_back, one_heap
 from cartoon.models.cores import usable_cores
 from cartoon.models.devices import devices, pick_device, pick_precision, use_cores
 from cartoon.models.layers import ALPHA, FOREGROUND
 from cartoon.models.runtime import Canvas, Drawn, StyleNet
+from cartoon.options import Care, Options, Size
 from cartoon.pipeline.batcher import Batcher
-from cartoon.pipeline.capacity import Room, free_on, give_back, one_heap, pixels_of_photos, watch
+from cartoon.pipeline.capacity import Room, free_on, pixels_of_photos, watch
 from cartoon.pipeline.dctnet_faces import Head, head_of, mask_of
 from cartoon.pipeline.dctnet_faces import paste as paste_head
 from cartoon.pipeline.networks import Residents
 from cartoon.pipeline.redraw import Careful
 from cartoon.pipeline.upscaler import Upscaler
-from cartoon.settings import STYLES_DIR, Care, Options, Size
+from cartoon.settings import STYLES_DIR
 from cartoon.styles.catalogue import Register, StyleCard
 from cartoon.telemetry import metrics
 

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from cartoon.drawing.compose import Stack
 from cartoon.errors import StyleError
 from cartoon.faces.guide import Plane, Points, smoothstep
-from cartoon.images.files import Pixels, read
+from cartoon.images.decode import read
+from cartoon.images.types import Pixels
 from cartoon.models.layers import ALPHA, BACKGROUND, FOREGROUND
 
 SIDE: Final = 288

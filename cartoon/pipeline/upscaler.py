@@ -15,13 +15,14 @@ import torch
 from numpy.typing import NDArray
 
 from cartoon.errors import OptionsError, ResourceError, StyleError
-from cartoon.images.files import Alpha, Pixels
+from cartoon.images.types import Alpha, Pixels
+from cartoon.memory import give_back
 from cartoon.models.crisp import load_crisp
 from cartoon.models.devices import DTYPES, Precision, pick_device, pick_precision
 from cartoon.models.self_check import scene, trusted
 from cartoon.models.swin2sr import load_network
 from cartoon.models.tiling import Network, cut, scaled
-from cartoon.pipeline.capacity import SHARE, free_on, give_back
+from cartoon.pipeline.capacity import SHARE, free_on
 from cartoon.styles.official import find, verified
 
 log = logging.getLogger(__name__)

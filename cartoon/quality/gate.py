@@ -10,10 +10,10 @@ from typing import Final, Protocol
 import cv2
 import numpy as np
 
-from cartoon.images.files import Cartoon, Face, Photo, Pixels
 from cartoon.images.resize import drawing_share, result_shape
+from cartoon.images.types import Cartoon, Face, Photo, Pixels
+from cartoon.options import Options
 from cartoon.quality.likeness import LEAST, measure
-from cartoon.settings import Options
 
 THRESHOLD: Final = 0.5
 """The least score of a drawing that is handed out."""

@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cartoon.images.files import Cartoon, Photo, Pixels
+from cartoon.images.types import Cartoon, Photo, Pixels
+from cartoon.options import Options
 from cartoon.quality.texture import surface
-from cartoon.settings import Options
 
 SMALL: Final = 192
 """Long side, px, of the copies that are compared."""

@@ -15,13 +15,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
+from cartoon.assets import ASSETS
 from cartoon.errors import StyleError
 from cartoon.models.style_file import MULTIPLE, config_of, read_metadata
 from cartoon.models.weights import sha256_of
 
 log = logging.getLogger(__name__)
 
-ASSETS: Final = Path(__file__).resolve().parents[2] / "assets"
 SUFFIX: Final = ".safetensors"
 PAINTED: Final = "painted"
 """The painter of layers that are a drawing already: that of every style of a user's own."""

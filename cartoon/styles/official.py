@@ -19,17 +19,17 @@ from zipfile import is_zipfile
 
 from filelock import FileLock, Timeout
 
+from cartoon.assets import ASSETS
 from cartoon.errors import BusyError, InputError, OutputError, StorageError, StyleError
-from cartoon.images.files import FULL, read, sync_folder, write_atomically
+from cartoon.files import FULL, sync_folder, write_atomically
+from cartoon.images.decode import read
 from cartoon.models.dctnet.graphdef import Damaged, read_nodes
-from cartoon.models.weights import sha256_of
-from cartoon.styles.catalogue import ASSETS, PAINTED, StyleCard
+from cartoon.models.weights import LARGEST_FILE, sha256_of
+from cartoon.styles.catalogue import PAINTED, StyleCard
 from cartoon.styles.download import Network, fetch
 
 log = logging.getLogger(__name__)
 
-LARGEST_FILE: Final = 256 << 20
-"""Bytes; the official graphs have 6 million, Swin2SR's weights some 60."""
 PINS: Final = "pins.json"
 WHOLE: Final = "cartoon_bg.pb"
 HEAD: Final = "cartoon_h.pb"

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from cartoon.errors import BusyError, OutputError, StorageError
-from cartoon.images.files import FULL, sync_folder, write_atomically
+from cartoon.files import FULL, sync_folder, write_atomically
 
 if sys.platform != "win32":
     import fcntl

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from cartoon.errors import StorageError
-from cartoon.images.files import FULL
+from cartoon.files import FULL
 
 KEPT_SECONDS: Final = 6 * 3600.0
 """Uploads that became no job, and single results, go after this; so does what a killed process has left of them."""

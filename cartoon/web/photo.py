@@ -8,10 +8,13 @@ from dataclasses import dataclass, fields
 from typing import Any, Final, Protocol
 
 from cartoon.errors import CartoonError, InputError, OptionsError, StyleError
-from cartoon.images.files import MEDIA_TYPES, Cartoon, Photo, decode, encode, resolve_format
+from cartoon.images.decode import decode
+from cartoon.images.encode import encode
+from cartoon.images.formats import MEDIA_TYPES, resolve_format
 from cartoon.images.resize import resize
+from cartoon.images.types import Cartoon, Photo
 from cartoon.jobs.photo import Artist
-from cartoon.settings import Options
+from cartoon.options import Options
 from cartoon.styles.catalogue import StyleCard
 from cartoon.telemetry import metrics
 

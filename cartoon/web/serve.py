@@ -19,7 +19,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from cartoon.errors import CartoonError, OptionsError
-from cartoon.images.files import decoding
+from cartoon.images.decode import decoding
 from cartoon.jobs.executors.local import Spare, Worker, load_cartoonizer
 from cartoon.jobs.photo import Judge
 from cartoon.jobs.service.jobs import Desk

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Final, Literal
 
 from cartoon.errors import CartoonError, MissingError
-from cartoon.images.files import encode, read, write_atomically
+from cartoon.files import write_atomically
+from cartoon.images.decode import read
+from cartoon.images.encode import encode
 from cartoon.images.resize import reduced
 from cartoon.jobs.model import Attempt
 from cartoon.jobs.service.jobs import Desk

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from cartoon.errors import ForbiddenError, MissingError
-from cartoon.images.files import SUFFIXES
+from cartoon.images.formats import SUFFIXES
 from cartoon.web.access.visitors import Visitor
 from cartoon.web.data_dir import VISITORS, private_folder
 

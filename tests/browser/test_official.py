@@ -21,10 +21,12 @@ import pytest
 from gradio_client import Client, handle_file
 from PIL import Image
 
-from cartoon.images.files import Pixels, encode, read
+from cartoon.images.decode import read
+from cartoon.images.encode import encode
 from cartoon.images.resize import resize
+from cartoon.images.types import Pixels
+from cartoon.options import Options
 from cartoon.pipeline.cartoonizer import Cartoonizer
-from cartoon.settings import Options
 from cartoon.styles.official import HEAD, WHOLE, add, find
 from tests.browser.conftest import ROOT, App, running_app
 from tests.conftest import Painter

@@ -18,8 +18,10 @@ from typer.testing import CliRunner, Result
 from cartoon import __version__
 from cartoon.cli.commands import commands
 from cartoon.cli.output import printable
-from cartoon.images.files import encode, read
-from cartoon.settings import Options, Settings
+from cartoon.images.decode import read
+from cartoon.images.encode import encode
+from cartoon.options import Options
+from cartoon.settings import Settings
 from tests import ROOT
 from tests.fakes import FakeArtist, TroubledArtist, load_fake
 from tests.small_style import write_style

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from cartoon.cli.commands import commands
 from cartoon.cli.watch import Quiet
-from cartoon.images.files import read
+from cartoon.images.decode import read
 from tests import ROOT
 from tests.fakes import load_fake
 from tests.waiting import PATIENCE

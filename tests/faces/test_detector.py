@@ -22,7 +22,7 @@ from cartoon.faces.mesh import misfit
 from cartoon.faces.segmentation import LONGEST as MASK_LONGEST
 from cartoon.faces.segmentation import PersonMask
 from cartoon.faces.upright import aligned_crop
-from cartoon.images.files import Face, Pixels
+from cartoon.images.types import Face, Pixels
 from tests import ROOT, golden_faces
 from training import face_models
 
@@ -384,7 +384,7 @@ def test_every_number_of_the_mesh_has_a_place_of_its_own() -> None:
 ENDING = """
 import sys, threading
 from pathlib import Path
-from cartoon.images.files import read
+from cartoon.images.decode import read
 from cartoon.faces.detector import MediaPipeDetector
 from cartoon.faces.segmentation import PersonMask
 detector, person, pixels = MediaPipeDetector(), PersonMask(), read(Path(sys.argv[1])).pixels

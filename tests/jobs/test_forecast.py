@@ -9,11 +9,12 @@ from typer.testing import CliRunner
 
 from cartoon.cli.commands import commands
 from cartoon.errors import CartoonError, StorageError, TooLargeError, UnreadableError
-from cartoon.images.files import encode, read, size_of
+from cartoon.images.decode import read, size_of
+from cartoon.images.encode import encode
 from cartoon.jobs import forecast
 from cartoon.jobs.model import Order
 from cartoon.jobs.store.folder import new_id, open_order
-from cartoon.settings import Options
+from cartoon.options import Options
 from tests import ROOT
 from tests.fakes import load_fake
 

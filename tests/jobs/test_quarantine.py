@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from cartoon.errors import ResourceError, UnreadableError
-from cartoon.images.files import encode
+from cartoon.images.encode import encode
 from cartoon.jobs import model as policy
 from cartoon.jobs.executors.local import Crew, Spare, Threads, Worker
 from cartoon.jobs.model import LAST_TRY_AFTER, SUSPICIOUS, Attempt, How, Losses, Order, next_try
@@ -24,7 +24,8 @@ from cartoon.jobs.queue import Waiting
 from cartoon.jobs.runner import run
 from cartoon.jobs.store import salvage
 from cartoon.jobs.store.folder import OpenJob, new_id, open_order, resume
-from cartoon.settings import Options, Settings
+from cartoon.options import Options
+from cartoon.settings import Settings
 from tests import ROOT
 from tests.fake_desk import POISON
 from tests.fakes import FakeArtist, TroubledArtist

@@ -25,15 +25,17 @@ from cartoon.errors import (
     UnreadableError,
     UnsupportedError,
 )
-from cartoon.images.files import Cartoon, Photo, encode, read
+from cartoon.images.decode import read
+from cartoon.images.encode import encode
+from cartoon.images.types import Cartoon, Photo
 from cartoon.jobs import model as policy
 from cartoon.jobs.executors.local import Threads
 from cartoon.jobs.model import Attempt, Gate, Order
 from cartoon.jobs.photo import Artist, Result, Task, draw_file
 from cartoon.jobs.runner import run
 from cartoon.jobs.store.folder import new_id, open_order, resume
+from cartoon.options import Care, Options
 from cartoon.quality.gate import FaceFinder, Flaw, Verdict
-from cartoon.settings import Care, Options
 from tests.fakes import FakeArtist, TroubledArtist
 
 SMALL = Options(size=64)

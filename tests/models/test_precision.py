@@ -321,8 +321,9 @@ RESIDENT = """
 import asyncio, sys
 import numpy as np
 from cartoon.jobs.executors.ray_actor import Recipe, Resident
-from cartoon.images.files import Photo
-from cartoon.settings import Care, Options, Settings
+from cartoon.images.types import Photo
+from cartoon.settings import Settings
+from cartoon.options import Care, Options
 artists = []
 def load(settings):
     from cartoon.cli.run import load_cartoonizer

@@ -11,10 +11,11 @@ import torch
 
 from cartoon.admission import Gate, Ticket
 from cartoon.errors import ResourceError
+from cartoon.memory import free_memory
 from cartoon.models.runtime import Canvas, Drawn, StyleNet
 from cartoon.models.tiles import cut
 from cartoon.pipeline.batcher import Batcher
-from cartoon.pipeline.capacity import BYTES_PER_PIXEL, Room, free_memory
+from cartoon.pipeline.capacity import BYTES_PER_PIXEL, Room
 from cartoon.styles.catalogue import StyleCard
 from tests.fakes import CARDS
 from tests.small_style import write_weights

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from cartoon.drawing.compose import CHEEKS
 from cartoon.errors import OptionsError, ResourceError, StyleError, UnreadableError
-from cartoon.images.files import Photo, read
+from cartoon.images.decode import read
 from cartoon.images.resize import resize, result_shape
+from cartoon.images.types import Photo
+from cartoon.options import Options
 from cartoon.pipeline.cartoonizer import Cartoonizer
-from cartoon.settings import Options
 from tests import ROOT
 
 EXAMPLES = sorted((ROOT / "assets" / "examples").glob("*.jpg"))

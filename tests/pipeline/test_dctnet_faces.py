@@ -6,7 +6,8 @@ import pytest
 
 from cartoon.drawing.morph import carried, flow_between
 from cartoon.faces.detector import MediaPipeDetector
-from cartoon.images.files import Pixels, read
+from cartoon.images.decode import read
+from cartoon.images.types import Pixels
 from cartoon.models.layers import FOREGROUND, PLANES
 from cartoon.pipeline.dctnet_faces import FIVE, RATIO, REFERENCE, SIDE, head_of, paste, similarity
 from tests import ROOT

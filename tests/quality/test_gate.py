@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from cartoon.faces.detector import MediaPipeDetector
-from cartoon.images.files import Cartoon, Face, Photo, Pixels, read
+from cartoon.images.decode import read
 from cartoon.images.resize import resize
+from cartoon.images.types import Cartoon, Face, Photo, Pixels
+from cartoon.options import Options
 from cartoon.pipeline.cartoonizer import Cartoonizer
 from cartoon.quality.gate import STYLES, THRESHOLD, Verdict, judge
-from cartoon.settings import Options
 from tests import ROOT
 from tests.spoiling import CALIBRATION, HELD_OUT, Source, Spoiler, blank, mirrored, undrawn
 

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from cartoon.errors import BusyError, OutputError, ResourceError, StorageError, StyleError
-from cartoon.images.files import encode
+from cartoon.images.encode import encode
 from cartoon.styles import part as parts
 from cartoon.styles.address import is_public
 from cartoon.styles.download import RETRIES, Network, _Broken, fetch, wait_before

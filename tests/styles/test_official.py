@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from cartoon.errors import StyleError
-from cartoon.images.files import Photo, Pixels, read
+from cartoon.images.decode import read
 from cartoon.images.resize import resize
+from cartoon.images.types import Photo, Pixels
+from cartoon.options import Options
 from cartoon.pipeline.cartoonizer import Cartoonizer
-from cartoon.settings import Options
 from cartoon.styles.catalogue import Register
 from cartoon.styles.official import HEAD, PINS, WHOLE, add, find
 from tests import ROOT

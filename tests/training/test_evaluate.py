@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from cartoon.faces.guide import CHANNELS, EYES, OVAL, TEMPLES
-from cartoon.images.files import Face
+from cartoon.images.types import Face
 from cartoon.models.layers import ALPHA, PLANES, SKIN
 from cartoon.styles.catalogue import StyleCard
 from training import curves, evaluate, metrics, sections, sheets, studio

@@ -11,8 +11,10 @@ import pytest
 from numpy.typing import NDArray
 
 from cartoon.errors import InputError
-from cartoon.images.files import Face, Pixels, encode, read
+from cartoon.images.decode import read
+from cartoon.images.encode import encode
 from cartoon.images.resize import resize
+from cartoon.images.types import Face, Pixels
 from cartoon.models.runtime import StyleNet
 from cartoon.models.style_file import read_metadata
 from cartoon.models.weights import sha256_of

@@ -12,7 +12,7 @@ import httpx
 import numpy as np
 import pytest
 
-from cartoon.images.files import encode
+from cartoon.images.encode import encode
 from cartoon.web.access.login import TRIES
 from tests.serving import Served, running
 

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from cartoon.errors import OptionsError, StyleError
-from cartoon.images.files import encode
-from cartoon.settings import Options
+from cartoon.images.encode import encode
+from cartoon.options import Options
 from cartoon.web.photo import NAME_BYTES, before_picture, clean_name, draw, options_from, result_name
 from tests.fakes import CARDS, FakeArtist
 

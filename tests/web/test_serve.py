@@ -17,10 +17,10 @@ import httpx
 import numpy as np
 import pytest
 
-from cartoon.images.files import encode
+from cartoon.images.encode import encode
 from cartoon.jobs.model import Item, Order
 from cartoon.jobs.store.folder import begin, new_id
-from cartoon.settings import Options
+from cartoon.options import Options
 from cartoon.web.serve import GRACE_SECONDS, INSIST_SECONDS, SETTLE_SECONDS
 from tests import ROOT
 from tests.fake_server import HELD, LET_GO

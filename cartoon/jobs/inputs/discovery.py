@@ -9,12 +9,12 @@ from pathlib import Path, PurePosixPath
 
 from cartoon.errors import InputError, OptionsError, ResourceError, UnreadableError
 from cartoon.images import screening
-from cartoon.images.files import SUFFIXES, OutputFormat
+from cartoon.images.formats import SUFFIXES, OutputFormat
 from cartoon.jobs.inputs import remote
 from cartoon.jobs.inputs.names import fitting, with_ending
 from cartoon.jobs.inputs.zips import kind_of, unpack
 from cartoon.jobs.model import Item
-from cartoon.settings import Format, Options
+from cartoon.options import Format, Options
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,8 @@ from typing import Any, Final
 from urllib.request import url2pathname
 
 from cartoon.errors import CartoonError, InputError, OptionsError, ResourceError, StorageError, TooLargeError
-from cartoon.images.files import Photo, decode
+from cartoon.images.decode import decode
+from cartoon.images.types import Photo
 
 _URL: Final = re.compile(r"([a-z][a-z0-9+.-]+):/+(?=[^/])")
 _ATOMIC: Final = frozenset("s3 s3a gs gcs abfs abfss az adl oci oss tos r2 memory".split())

@@ -12,7 +12,8 @@ from pathlib import Path, PurePosixPath
 from typing import Final, Literal
 
 from cartoon.errors import CartoonError, OptionsError, StorageError, TooLargeError, UnreadableError, UnsupportedError
-from cartoon.images.files import FULL, SUFFIXES
+from cartoon.files import FULL
+from cartoon.images.formats import SUFFIXES
 from cartoon.jobs.inputs.names import fitting
 from cartoon.jobs.model import Item
 

@@ -29,7 +29,7 @@ from cartoon.errors import (
     ResourceError,
     StorageError,
 )
-from cartoon.images.files import FULL
+from cartoon.files import FULL
 from cartoon.jobs import report
 from cartoon.jobs.executors.fair import Lanes
 from cartoon.jobs.executors.local import Spare
@@ -43,7 +43,7 @@ from cartoon.jobs.store.folder import INPUTS, begin, new_id
 from cartoon.jobs.store.journal import JOURNAL
 from cartoon.jobs.store.lock import Hold
 from cartoon.jobs.store.salvage import RESULTS, Ledger
-from cartoon.settings import Options
+from cartoon.options import Options
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from typing import Final
 from filelock import FileLock, Timeout
 
 from cartoon.errors import BusyError, CartoonError, DamagedError, InputError, OptionsError, StorageError
-from cartoon.images.files import FULL, write_atomically
+from cartoon.files import FULL, write_atomically
 from cartoon.jobs.inputs import remote
 from cartoon.jobs.inputs.discovery import Found, find, output_paths
 from cartoon.jobs.inputs.hashing import Watcher, scanned, silent, stale, unsound

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final, Literal, get_args
 
 from cartoon.errors import DamagedError, StorageError, restored
-from cartoon.images.files import FULL, sync_folder
+from cartoon.files import FULL, sync_folder
 from cartoon.jobs.model import Attempt, Counts, Entry, How, Item, Losses, Order, Outcome
 from cartoon.jobs.store.checksums import (
     Line,

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final, get_args
 
 from cartoon.errors import CartoonError, restored
-from cartoon.images.files import write_atomically
+from cartoon.files import write_atomically
 from cartoon.jobs.model import Entry, Gate, Item, Order
 from cartoon.jobs.store.checksums import (
     SpoiltError,
@@ -22,7 +22,7 @@ from cartoon.jobs.store.checksums import (
     truth,
     whole,
 )
-from cartoon.settings import Options
+from cartoon.options import Options
 
 MANIFEST: Final = "manifest.json"
 COPY: Final = "manifest.copy.json"

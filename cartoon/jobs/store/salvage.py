@@ -11,7 +11,7 @@ from cartoon.jobs.model import Entry, Item, Order
 from cartoon.jobs.store import manifest
 from cartoon.jobs.store.checksums import SpoiltError
 from cartoon.jobs.store.journal import JOURNAL, STARTED, Replay, replay
-from cartoon.settings import Options
+from cartoon.options import Options
 
 LOCK: Final = "lock"
 RESULTS: Final = "results"

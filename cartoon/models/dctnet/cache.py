@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cartoon.errors import CartoonError, StyleError
-from cartoon.images.files import write_atomically
+from cartoon.files import write_atomically
 from cartoon.models.dctnet.plan import Plan, Step
 from cartoon.models.style_file import read_metadata
 

@@ -12,7 +12,8 @@ from typing import Any, Final
 import gradio as gr
 
 from cartoon.errors import CartoonError, InputError, TooLargeError
-from cartoon.images.files import encode, write_atomically
+from cartoon.files import write_atomically
+from cartoon.images.encode import encode
 from cartoon.jobs.inputs.zips import write_zip
 from cartoon.jobs.model import Attempt, Entry
 from cartoon.jobs.service.jobs import Desk, Glance

@@ -11,7 +11,7 @@ import gradio as gr
 
 from cartoon.errors import MissingError
 from cartoon.jobs.service.jobs import Desk, Glance
-from cartoon.settings import Options
+from cartoon.options import Options
 from cartoon.web.access.visitors import check_owner, visitor_of
 from cartoon.web.intake import Reception
 from cartoon.web.messages import at_rest, machine_line, sentence

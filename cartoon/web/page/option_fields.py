@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import gradio as gr
 
-from cartoon.settings import EXAGGERATION_RANGE, QUALITY_RANGE, STRENGTH_RANGE, Options
+from cartoon.options import EXAGGERATION_RANGE, QUALITY_RANGE, STRENGTH_RANGE, Options
 from cartoon.styles.catalogue import StyleCard
 from cartoon.web.page.actions import PLAIN_COLOUR
 

@@ -12,7 +12,8 @@ from fastapi import FastAPI
 from gradio.routes import App as GradioApp
 from starlette.routing import Mount
 
-from cartoon.settings import Options
+from cartoon.assets import EXAMPLES
+from cartoon.options import Options
 from cartoon.styles.catalogue import PAINTED, StyleCard
 from cartoon.telemetry import metrics
 from cartoon.web.intake import Reception
@@ -26,7 +27,6 @@ from cartoon.web.uploads import VisitorFiles
 
 BATCHES_AT_ONCE: Final = 4
 """Callers of /cartoonize_batch whose jobs draw in turns; a caller holds a thread until its job is done."""
-EXAMPLES: Final = Path(__file__).resolve().parents[3] / "assets" / "examples"
 CSS_FILE: Final = Path(__file__).parent / "page.css"
 FONTS: Final = ("Inter", "Segoe UI", "Roboto", "Helvetica Neue", "Noto Sans", "DejaVu Sans", "sans-serif")
 """Fonts that machines have: a web font would be fetched from another host."""

@@ -12,7 +12,7 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from starlette.requests import ClientDisconnect
 
 from cartoon.errors import CartoonError, OptionsError
-from cartoon.settings import Options
+from cartoon.options import Options
 from cartoon.telemetry import metrics
 from cartoon.web import health
 from cartoon.web.access.visitors import visitor_of

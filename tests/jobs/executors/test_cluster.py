@@ -18,7 +18,8 @@ import pytest
 
 from cartoon import __version__
 from cartoon.errors import OptionsError, ResourceError
-from cartoon.images.files import encode, read
+from cartoon.images.decode import read
+from cartoon.images.encode import encode
 from cartoon.jobs import report
 from cartoon.jobs.executors.local import Crew, Threads, Worker
 from cartoon.jobs.executors.ray import OnRay
@@ -26,7 +27,8 @@ from cartoon.jobs.executors.ray_nodes import Site, connected, sites
 from cartoon.jobs.model import Attempt, Order
 from cartoon.jobs.runner import run
 from cartoon.jobs.store.folder import OpenJob, new_id, open_order
-from cartoon.settings import Options, Settings
+from cartoon.options import Options
+from cartoon.settings import Settings
 from tests import ROOT
 from tests.cluster_artist import POISON, load_mortal
 from tests.waiting import wait_for

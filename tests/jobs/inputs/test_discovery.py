@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cartoon.errors import InputError, OptionsError, TooLargeError, UnreadableError, UnsupportedError
-from cartoon.images.files import SUFFIXES
+from cartoon.images.formats import SUFFIXES
 from cartoon.jobs.inputs.discovery import collect, find, output_paths, zips
 from cartoon.jobs.inputs.names import PART_BYTES, PATH_BYTES, fitting, with_ending
 from cartoon.jobs.inputs.zips import check_target, unpack, write_zip
 from cartoon.jobs.model import Item
-from cartoon.settings import Options
+from cartoon.options import Options
 
 NAMES = ("a.jpg", "A.png", "a-2.png", "a-3.jpg", "ss.png", "ß.png", "a/x.png", "a.png/x.jpg")
 """Names whose results are the same, or the same ignoring case, or another one's numbered name."""

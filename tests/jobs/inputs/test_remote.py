@@ -12,7 +12,8 @@ from typer.testing import CliRunner, Result
 
 from cartoon.cli.commands import app
 from cartoon.errors import InputError, OptionsError, ResourceError, StorageError
-from cartoon.images.files import decode, encode
+from cartoon.images.decode import decode
+from cartoon.images.encode import encode
 from cartoon.jobs.inputs import remote
 from tests.fakes import load_fake
 

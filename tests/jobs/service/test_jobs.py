@@ -16,11 +16,12 @@ import numpy as np
 import pytest
 
 from cartoon.errors import BusyError, InputError, MissingError, StorageError, StyleError
-from cartoon.images.files import encode, read
+from cartoon.images.decode import read
+from cartoon.images.encode import encode
 from cartoon.jobs.service import fairness, places
 from cartoon.jobs.service.jobs import Ask, Desk, Sent
 from cartoon.jobs.store import journal, salvage
-from cartoon.settings import Options
+from cartoon.options import Options
 from tests import ROOT
 from tests.fakes import CARDS, FakeArtist, TroubledArtist
 from tests.waiting import PATIENCE, wait_for

@@ -12,7 +12,7 @@ import httpx
 import numpy as np
 import pytest
 
-from cartoon.images.files import encode
+from cartoon.images.encode import encode
 from cartoon.telemetry.logs import Seldom, TextLines
 from cartoon.web.access.connections import HEAD_SECONDS, QUIET_SECONDS, SPARE_DESCRIPTORS
 from tests.serving import Served, running

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from cartoon.errors import LimitError
-from cartoon.images.files import encode
+from cartoon.images.encode import encode
 from cartoon.jobs.service.jobs import Ask, Desk, Sent
-from cartoon.settings import Options, Settings
+from cartoon.options import Options
+from cartoon.settings import Settings
 from cartoon.web.access.limits import SHARED, Limits
 from cartoon.web.access.visitors import Visitor
 from cartoon.web.intake import model_of

@@ -8,7 +8,7 @@ import pytest
 from cartoon.errors import UnsupportedError
 from cartoon.jobs.model import Attempt, Counts, Entry, Item, Order
 from cartoon.jobs.service.jobs import Glance, State
-from cartoon.settings import Options
+from cartoon.options import Options
 from cartoon.web.messages import at_rest, duration, machine_line, sentence, zip_name
 from cartoon.web.page import job_panel
 

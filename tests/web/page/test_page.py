@@ -15,7 +15,7 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
-from cartoon.images.files import encode
+from cartoon.images.encode import encode
 from cartoon.jobs.service.jobs import Desk
 from cartoon.settings import Settings
 from cartoon.web.access.visitors import COOKIE, visitor_of

@@ -18,7 +18,7 @@ from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
 from cartoon.errors import ResourceError
-from cartoon.images.files import encode
+from cartoon.images.encode import encode
 from cartoon.jobs.service.jobs import Desk
 from cartoon.settings import Settings
 from cartoon.web.intake import Reception, model_of

@@ -19,7 +19,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from cartoon.errors import StorageError
-from cartoon.images.files import encode
+from cartoon.images.encode import encode
 from cartoon.jobs.service.jobs import Desk
 from cartoon.settings import Settings
 from cartoon.web import intake, multipart

@@ -1,43 +1,34 @@
 """Picture files in and out: bytes -> Photo, pixels -> bytes."""
 
-import errno
-import io
 import logging
 import math
-import os
-import secrets
 import stat
 import struct
 import zlib
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal, cast, get_args
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
 from cartoon.admission import Gate, Ticket
 from cartoon.errors import (
     InputError,
-    OptionsError,
-    OutputError,
     ResourceError,
-    StorageError,
     TooLargeError,
     UnreadableError,
     UnsupportedError,
 )
-from cartoon.images import decoder, screening
+from cartoon.images import decoders, screening
 from cartoon.images.colour import Colours, to_srgb
+from cartoon.images.types import Alpha, Photo, Pixels
 
 if TYPE_CHECKING:
-    from cartoon.settings import Format
+    pass
 
 logger = logging.getLogger(__name__)
 
-OutputFormat = Literal["png", "jpg", "webp"]
 
 MAX_PIXELS: Final = 100_000_000
 MIN_SIDE: Final = 8
@@ -52,22 +43,9 @@ _BAND_PIXELS: Final = 1 << 22
 _BY_THE_PICTURE: Final = ("I", "F")
 """Beginnings of Pillow's modes whose black and white are looked up in the whole picture."""
 
-_READ_SUFFIXES: Final = (
-    ".jpg .jpeg .jpe .jfif .mpo .png .apng .webp .gif .tif .tiff .bmp .avif .jp2 .j2k .j2c .jpc .jpf .jpx "
-    ".ppm .pgm .pbm .pnm"
-)
-_REFUSED_SUFFIXES: Final = ".heic .heif"  # a person's photos too: an error that says so beats leaving them out silently
-SUFFIXES: Final = frozenset(_READ_SUFFIXES.split() + _REFUSED_SUFFIXES.split())
-"""Lower case, with the dot: what a walk through a folder or a zip picks up."""
-MEDIA_TYPES: Final[dict[str, str]] = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp"}
 
 _HEADER_BYTES: Final = 1 << 17
 _HEADER_FIRST: Final = frozenset({"JPEG", "PNG", "WEBP", "GIF", "BMP", "PNM"})
-_FULL_CHROMA_QUALITY: Final = 90
-"""From here on JPEGs keep full colour resolution: thin coloured lines bleed at 4:2:0."""
-_WEBP_METHOD: Final = 2  # 75 ms for 1024 x 1280; 0 takes 56, 4 takes 135 for 5 % less
-_PNG_LEVEL: Final = 3  # with run lengths only: 47 ms and 0.83 MB; zlib's level 6 takes 250 ms for 0.85 MB
-_MAX_SIDES: Final = {"webp": 16383, "jpg": 65500}
 _DECODER_PROBLEMS: Final = (
     OSError,
     SyntaxError,
@@ -85,9 +63,6 @@ _DECODER_PROBLEMS: Final = (
     zlib.error,
 )
 """Everything that Pillow's decoders were seen, or are written, to raise over damaged files."""
-
-FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-"""What the system says when a file does not fit."""
 
 
 class Decoding:
@@ -108,58 +83,6 @@ class Decoding:
 decoding: Final = Decoding(120_000_000)
 """The one of this process, as its memory is one, whichever door a picture comes through."""
 
-Pixels = NDArray[np.uint8]
-"""uint8 (H, W, 3), sRGB, 0..255."""
-Alpha = NDArray[np.uint8]
-"""uint8 (H, W), 255 is opaque."""
-
-
-@dataclass(frozen=True, eq=False)
-class Photo:
-    """One decoded picture.
-
-    pixels: uint8 (H, W, 3) sRGB, upright. alpha: uint8 (H, W), None when opaque.
-    format: "png", "jpg" or "webp": what `format="keep"` writes. notes: what was done on the way in.
-    """
-
-    pixels: Pixels
-    alpha: Alpha | None = None
-    name: str = "photo"
-    format: str = "png"
-    notes: tuple[str, ...] = field(default=())
-
-
-@dataclass(frozen=True, eq=False)
-class Face:
-    """One face, in the upright photo's own pixels.
-
-    box: float32 (4,) x0, y0, x1, y1 px. landmarks: float32 (478, 2) x, y px (MediaPipe's face mesh with irises).
-    score: 0..1, the detector's confidence.
-    """
-
-    box: NDArray[np.float32]
-    landmarks: NDArray[np.float32]
-    score: float
-
-
-@dataclass(frozen=True, eq=False)
-class Cartoon:
-    """One drawn picture.
-
-    pixels: uint8 (h, w, 3) sRGB with max(h, w) the asked size. alpha: uint8 (h, w), None when opaque.
-    faces: in the photo's pixels. effective_size: long side, px, of what was truly drawn; less than the
-    picture's own where the photo had fewer pixels and was enlarged. seconds: per step, in the steps' order.
-    notes: sentences a person may want to read ("no face found: ...").
-    """
-
-    pixels: Pixels
-    style: str
-    faces: tuple[Face, ...]
-    effective_size: int
-    seconds: dict[str, float]
-    alpha: Alpha | None = None
-    notes: tuple[str, ...] = ()
-
 
 def decode(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Photo:
     """Decode a whole picture file: upright, sRGB, eight bits, alpha kept; of several frames the first.
@@ -170,7 +93,7 @@ def decode(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Photo:
     """
     try:
         screened = screening.screen(data, name)
-        im = decoder.opened(screened, name)
+        im = decoders.opened(screened, name)
         whole = im.size
         _check_size(whole, name, max_pixels)
         screening.check_effort(screened, *whole, name)
@@ -237,80 +160,10 @@ def read(path: Path, name: str | None = None, max_pixels: int = MAX_PIXELS) -> P
     return decode(data, name, max_pixels)
 
 
-def encode(pixels: Pixels, alpha: Alpha | None, format: OutputFormat, quality: int = 95) -> bytes:
-    """Encode sRGB pixels without metadata; PNG and WEBP keep alpha, JPEG is laid on white. Same input, same bytes.
-
-    quality: 1..100, for jpg and webp. Raises OptionsError for a picture that the format cannot hold.
-    """
-    if format not in get_args(OutputFormat):
-        raise OptionsError(f"format {format!r} cannot be written: use png, jpg or webp.")
-    height, width = pixels.shape[:2]
-    if max(height, width) > _MAX_SIDES.get(format, 1 << 20):
-        raise OptionsError(f"format {format} cannot hold {width} x {height} px: choose png or a smaller size.")
-    try:
-        if format == "png":
-            return _png(pixels, alpha)
-        out = io.BytesIO()
-        if format == "jpg":
-            flat = pixels if alpha is None else _on_white(pixels, alpha)
-            subsampling = 0 if quality >= _FULL_CHROMA_QUALITY else 2
-            Image.fromarray(flat).save(out, "JPEG", quality=quality, subsampling=subsampling)
-        else:
-            layers = pixels if alpha is None else np.dstack((pixels, alpha))
-            Image.fromarray(layers).save(out, "WEBP", quality=quality, method=_WEBP_METHOD)
-        return out.getvalue()
-    except MemoryError as problem:
-        raise ResourceError(f"{width} x {height} px do not fit into memory now: choose a smaller size.") from problem
-
-
-def write_atomically(path: Path, data: bytes, mark: str = "") -> None:
-    """Put `data` at `path` so that a reader, or a restart after a crash, finds the old file or the new, never a part.
-
-    mark: begins the temporary file's name, `.<mark><random>.part`, so that its owner can tell it after a crash.
-    The folder must exist. Raises StorageError when the disk is full, OutputError when the folder is missing or not
-    writable; `path` is then untouched.
-    """
-    part = path.with_name(f".{mark}{secrets.token_hex(8)}.part")
-    try:
-        try:
-            # Not tempfile: its files are private (0600), results follow the umask.
-            with open(part, "xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(part, path)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
-        sync_folder(path.parent)
-    except OSError as problem:
-        if problem.errno in FULL:
-            raise StorageError(f"{path.name} does not fit on the disk: free some space and run again.") from problem
-        reason = problem.strerror or str(problem)
-        raise OutputError(f"{path.name} cannot be written ({reason}): check the output folder.") from problem
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a rename in `folder` last through a power cut, where the system can."""
-    if os.name != "posix":
-        return
-    opened = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
-
-
-def resolve_format(asked: "Format", photo: Photo) -> OutputFormat:
-    """The format to write: the one asked for, or for "keep" the photo's own (png where that cannot be written)."""
-    wanted = photo.format if asked == "keep" else asked
-    return cast(OutputFormat, wanted) if wanted in get_args(OutputFormat) else "png"
-
-
 def _header_size(kind: screening.Kind, data: bytes, name: str) -> tuple[int, int] | None:
     """(width, height) where the header is whole in `data`."""
     try:
-        width, height = decoder.opened(screening.Screened(kind, data), name).size
+        width, height = decoders.opened(screening.Screened(kind, data), name).size
     except (*_DECODER_PROBLEMS, Image.DecompressionBombError):
         return None
     return width, height
@@ -338,12 +191,12 @@ def _decoded(
     im: ImageFile.ImageFile, screened: screening.Screened, name: str, max_pixels: int, whole: tuple[int, int]
 ) -> Photo:
     """The decoder's picture as a Photo; what the decoder took is given back when this returns."""
-    picture = decoder.upright(im, screened)
+    picture = decoders.upright(im, screened)
     _check_size(picture.im.size, name, max_pixels)  # a frame may be larger than its file said
     return _photo(picture, screened.kind, name, whole)
 
 
-def _kept(picture: decoder.Picture) -> Colours:
+def _kept(picture: decoders.Picture) -> Colours:
     """The picture in sRGB, at a half, a third ... where it has more than MOST_KEPT pixels; band by band then."""
     width, height = picture.im.size
     factor = math.ceil((width * height / MOST_KEPT) ** 0.5)
@@ -363,7 +216,7 @@ def _kept(picture: decoder.Picture) -> Colours:
     return Colours(np.concatenate(pixels), None if opaque else np.concatenate(alphas), notes)
 
 
-def _photo(picture: decoder.Picture, kind: screening.Kind, name: str, whole: tuple[int, int]) -> Photo:
+def _photo(picture: decoders.Picture, kind: screening.Kind, name: str, whole: tuple[int, int]) -> Photo:
     colours = _kept(picture)
     notes = [*picture.notes, *colours.notes]
     height, width = colours.pixels.shape[:2]
@@ -373,27 +226,3 @@ def _photo(picture: decoder.Picture, kind: screening.Kind, name: str, whole: tup
         notes.append("it is transparent everywhere")
     format = {"JPEG": "jpg", "WEBP": "webp"}.get(kind, "png")
     return Photo(colours.pixels, colours.alpha, name, format, tuple(notes))
-
-
-def _png(pixels: Pixels, alpha: Alpha | None) -> bytes:
-    import cv2  # three times as fast as Pillow's PNG; late, for its 0.2 s
-
-    if alpha is None:
-        layers = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2BGR)
-    else:
-        layers = np.dstack((pixels[..., ::-1], alpha))
-    how = [cv2.IMWRITE_PNG_COMPRESSION, _PNG_LEVEL, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
-    done, out = cv2.imencode(".png", layers, how)
-    if not done:
-        raise MemoryError
-    plain = out.tobytes()
-    return plain[:_PNG_HEADER_BYTES] + _PNG_SRGB + plain[_PNG_HEADER_BYTES:]
-
-
-_PNG_HEADER_BYTES: Final = 33  # signature and IHDR
-_PNG_SRGB: Final = struct.pack(">I4sBI", 1, b"sRGB", 0, zlib.crc32(b"sRGB\0"))  # perceptual intent
-
-
-def _on_white(pixels: Pixels, alpha: Alpha) -> Pixels:
-    weight = alpha[..., None].astype(np.uint16)
-    return ((pixels * weight + 255 * (255 - weight) + 127) // 255).astype(np.uint8)
