@@ -311,8 +311,8 @@ def test_mask_is_the_same_whatever_came_between(person: PersonMask, portraits: l
 def test_loading_is_late_and_silent() -> None:
     """Importing costs no mediapipe; making both models prints nothing of MediaPipe's start-up noise."""
     code = (
-        "import sys; from cartoon.portrait import faces, person; assert 'mediapipe' not in sys.modules;"
-        "d = faces.MediaPipeDetector(); p = person.PersonMask();"
+        "import sys; from cartoon.faces import detector, segmentation; assert 'mediapipe' not in sys.modules;"
+        "d = detector.MediaPipeDetector(); p = segmentation.PersonMask();"
         "import numpy as np; d.detect(np.zeros((300, 300, 3), np.uint8)); d.close(); p.close()"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)

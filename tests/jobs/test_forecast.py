@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from cartoon.cli.commands import commands
+from cartoon.cli import commands
 from cartoon.errors import CartoonError, StorageError, TooLargeError, UnreadableError
 from cartoon.images.decode import read, size_of
 from cartoon.images.encode import encode
@@ -41,25 +41,25 @@ def survey(photos: Path, out: Path, options: Options) -> forecast.Forecast:
 
 
 def test_a_forecast_counts_pixels_once_a_photo_and_bytes_once_a_file(photos: Path, tmp_path: Path) -> None:
-    forecast = survey(photos, tmp_path / "out", Options(size=800))
-    assert forecast.photos == 3
-    assert forecast.megapixels == pytest.approx(2 * 0.48)
-    assert forecast.disk == pytest.approx(3 * 480_000 * forecast.BYTES_PER_PIXEL["anime", "png"], rel=0.01)
-    assert [(failing.name, failing.code) for failing in forecast.failing] == [
+    foreseen = survey(photos, tmp_path / "out", Options(size=800))
+    assert foreseen.photos == 3
+    assert foreseen.megapixels == pytest.approx(2 * 0.48)
+    assert foreseen.disk == pytest.approx(3 * 480_000 * forecast.BYTES_PER_PIXEL["anime", "png"], rel=0.01)
+    assert [(failing.name, failing.code) for failing in foreseen.failing] == [
         ("cut.png", "unreadable"),
         ("text.jpg", "unsupported"),
     ]
-    assert "3 to draw" in forecast.sentence()
-    assert "2 will fail" in forecast.sentence()
+    assert "3 to draw" in foreseen.sentence()
+    assert "2 will fail" in foreseen.sentence()
     original = survey(photos, tmp_path / "other", Options(size="original", format="jpg"))
     assert original.megapixels == pytest.approx(0.24)
-    assert original.disk < forecast.disk / 4
+    assert original.disk < foreseen.disk / 4
 
 
 def test_a_disk_that_is_too_small_is_refused_with_what_to_do(photos: Path, tmp_path: Path) -> None:
-    forecast = survey(photos, tmp_path / "out", Options())
-    forecast.check_disk(forecast, tmp_path)
-    small = forecast.Forecast(forecast.photos, 1.0, 1.0, disk=1000, memory=1, free=1500)
+    foreseen = survey(photos, tmp_path / "out", Options())
+    forecast.check_disk(foreseen, tmp_path)
+    small = forecast.Forecast(foreseen.photos, 1.0, 1.0, disk=1000, memory=1, free=1500)
     forecast.check_disk(small, tmp_path)
     with pytest.raises(StorageError, match=r"1 kB|2 kB.*--format jpg"):
         forecast.check_disk(small, tmp_path, twice=True)

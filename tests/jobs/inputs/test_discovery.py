@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from cartoon.errors import InputError, OptionsError, TooLargeError, UnreadableError, UnsupportedError
 from cartoon.images.formats import SUFFIXES
-from cartoon.jobs.inputs.discovery import collect, find, output_paths, zips
+from cartoon.jobs.inputs import zips
+from cartoon.jobs.inputs.discovery import collect, find, output_paths
 from cartoon.jobs.inputs.names import PART_BYTES, PATH_BYTES, fitting, with_ending
 from cartoon.jobs.inputs.zips import check_target, unpack, write_zip
 from cartoon.jobs.model import Item

@@ -15,7 +15,8 @@ import torch
 from PIL import Image
 
 from cartoon.errors import OptionsError, StyleError
-from cartoon.models import dctnet, run
+from cartoon.models import dctnet
+from cartoon.models.dctnet import run
 from cartoon.models.devices import pick_precision
 from tests.conftest import Painter
 from tests.tfgraph_maker import (
