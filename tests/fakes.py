@@ -1,6 +1,7 @@
 """Small real stand-ins at the seams: an artist that draws at once, and one that misbehaves on demand."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -10,13 +11,12 @@ from cartoon.errors import ResourceError
 from cartoon.images.types import Cartoon, Face, Photo, Pixels
 from cartoon.options import Care, Options, Size
 from cartoon.settings import Settings
-from cartoon.styles.catalogue import Register, StyleCard
+from cartoon.styles.card import StyleCard
+from cartoon.styles.catalogue import Register, available
 
 CARDS: Final = tuple(
-    StyleCard(
-        style, style.capitalize(), "fake.safetensors", "0" * 64, "Apache-2.0", "made up for tests", 16, 1.0, style
-    )
-    for style in ("anime", "comic", "watercolor", "sketch")
+    replace(card, file="fake.safetensors", sha256="0" * 64, origin="made up for tests", exaggeration=1.0)
+    for card in available()
 )
 """Stand-ins for the shipped cards."""
 

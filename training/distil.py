@@ -25,6 +25,7 @@ from cartoon.errors import CartoonError
 from cartoon.models.devices import use_cores
 from cartoon.models.weights import load_weights
 from cartoon.settings import Settings
+from cartoon.styles.catalogue import available
 from training.dataset import Crops
 from training.losses import layer_losses
 from training.own_style import OwnStyle, table, teach
@@ -33,7 +34,8 @@ from training.run import Run, Window, names_in
 
 log = logging.getLogger("training.distil")
 
-STYLES = ("anime", "comic", "watercolor", "sketch")
+STYLES = tuple(card.id for card in available())
+"""Those that the taught network is good for: every shipped one paints its layers."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:

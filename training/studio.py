@@ -22,7 +22,8 @@ from cartoon.images.types import Face, Pixels
 from cartoon.models.layers import HAIR, SKIN
 from cartoon.models.runtime import Canvas, StyleNet
 from cartoon.pipeline.cartoonizer import MATTE_EDGE, Cartoonizer
-from cartoon.styles.catalogue import Register, StyleCard
+from cartoon.styles.card import PLAIN, StyleCard
+from cartoon.styles.catalogue import Register
 from training import metrics
 from training.metrics import Pair
 from training.teacher import analyse
@@ -105,7 +106,7 @@ class Studio:
                 teacher = analyse(photo, person, points) if given is None else given
                 self._stacks[same] = (teacher, self.net.draw([Canvas(photo, guide)])[0].stack)
             teacher, ours = self._stacks[same]
-            asked, features = Asked(card.painter, 1.0, finished=False), metrics.feature_mask(guide)
+            asked, features = Asked(card.painter, PLAIN), metrics.feature_mask(guide)
             taught, drawn = (to_uint8(render(stack, photo, [points], asked)[0]) for stack in (teacher, ours))
             skin, hair = (metrics.region_mask(teacher, plane, features) for plane in (SKIN, HAIR))
             self._pairs[key] = Pair(photo, points, taught, drawn, features, skin, hair)

@@ -42,7 +42,8 @@ from cartoon.pipeline.networks import Residents
 from cartoon.pipeline.redraw import Careful
 from cartoon.pipeline.upscaler import Upscaler
 from cartoon.settings import STYLES_DIR
-from cartoon.styles.catalogue import Register, StyleCard
+from cartoon.styles.card import StyleCard
+from cartoon.styles.catalogue import Register
 from cartoon.telemetry import metrics
 
 log = logging.getLogger(__name__)
@@ -334,7 +335,7 @@ def _finish(sketch: _Sketch, options: Options, card: StyleCard) -> Cartoon:
             stack = compose.enlarge(stack, sketch.painted)
             sketch.enlarge(sketch.painted)
     with sketch.timed("render"):
-        asked = Asked(card.painter, options.strength, options.background, seed_of(sketch.photo.pixels))
+        asked = Asked(card.painter, card.texture, options.strength, options.background, seed_of(sketch.photo.pixels))
         picture, cover = render(stack, sketch.warped, sketch.points, asked)
     with sketch.timed("resize"):
         pixels = resize(compose.to_uint8(picture), shape)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from cartoon.faces.guide import CHANNELS, EYES, OVAL, TEMPLES
 from cartoon.images.types import Face
 from cartoon.models.layers import ALPHA, PLANES, SKIN
-from cartoon.styles.catalogue import StyleCard
+from cartoon.styles.card import StyleCard
 from training import curves, evaluate, metrics, sections, sheets, studio
 
 Pixels = NDArray[np.uint8]

@@ -138,7 +138,7 @@ def test_nobody_is_both_trained_on_and_held_out() -> None:
 
 
 def test_released_cards_name_their_painter() -> None:
-    cards = cards_of(STYLES, "some.safetensors", "0" * 64)
+    cards = cards_of("some.safetensors", "0" * 64)
     assert [card.id for card in cards] == [card.painter for card in cards] == list(STYLES)
     assert [card.exaggeration for card in cards] == [1.35, 0.8, 0.8, 0.7]
     assert len({card.title for card in cards}) == 4
