@@ -15,7 +15,7 @@ from cartoon.models.devices import DTYPES, Precision, pick_device, pick_precisio
 from cartoon.models.layers import PLANES
 from cartoon.models.self_check import scene, trusted
 from cartoon.models.style_file import MULTIPLE
-from cartoon.models.tiles import Tile, cut
+from cartoon.models.tiling import Tile, cut_evenly
 from cartoon.models.unet_inference import InferenceNet
 from cartoon.models.weights import Weights, load_weights
 
@@ -78,7 +78,7 @@ class StyleNet:
         """
         height, width = canvas.pixels.shape[:2]
         full = whole((height, width))
-        tiles = list(cut(full, tile))
+        tiles = list(cut_evenly(full, tile))
         deep: torch.Tensor | None = None
         for part in tiles:
             found = self._net.encoded(self._net.scaled(self._seen(canvas, part)))[0]

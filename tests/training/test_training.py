@@ -113,6 +113,39 @@ def test_training_lowers_the_loss_and_resumes_where_it_stopped(window: Window, p
         assert torch.equal(value, resumed.net.state_dict()[name])
 
 
+def test_the_average_follows_the_weights_and_forgets_its_beginning(window: Window, prepared: Path) -> None:
+    run = Run(window, layer_losses, config=SMALL)
+    batch = next(crops(prepared).batches(1))
+    run.spent_s = 30.0
+    expected: dict[str, Tensor] = {}
+    for step in range(1, 6):
+        run._update(batch)
+        decay = step / (step + 20) if expected else 0.0  # of 5 steps nobody remembers more
+        for name, value in run.net.state_dict().items():
+            expected[name] = decay * expected.get(name, value) + (1 - decay) * value
+    for name, value in run.averaged.module.state_dict().items():
+        assert torch.allclose(value, expected[name], atol=1e-6)
+
+
+def test_a_checkpoint_of_an_earlier_version_is_gone_on_with(window: Window, prepared: Path) -> None:
+    before = Run(window, layer_losses, config=SMALL)
+    average = {name: value + 0.25 for name, value in before.net.state_dict().items()}
+    state = {
+        "net": before.net.state_dict(),
+        "average": average,
+        "optimiser": before.optimiser.state_dict(),
+        "step": 20_000,
+        "spent_s": 30.0,
+    }
+    torch.save(state, before.checkpoint)
+    run = Run(window, layer_losses, config=SMALL)
+    assert all(torch.equal(value, average[name]) for name, value in run.averaged.module.state_dict().items())
+    run._update(next(crops(prepared).batches(1)))
+    for name, value in run.net.state_dict().items():
+        wanted = 0.998 * average[name] + 0.002 * value
+        assert torch.allclose(run.averaged.module.state_dict()[name], wanted, atol=1e-5)
+
+
 def test_what_was_trained_can_be_loaded_and_has_the_size_of_a_shipped_file(window: Window) -> None:
     Run(window, layer_losses).save()
     StyleNet(window.out, None, "cpu", "fp32")
