@@ -34,7 +34,7 @@ from cartoon.errors import (
     UnsupportedError,
 )
 from cartoon.files import write_atomically
-from cartoon.images import files
+from cartoon.images import formats
 from cartoon.images.decode import Decoding, decode, read
 from cartoon.images.encode import encode
 from cartoon.images.formats import resolve_format
@@ -138,9 +138,9 @@ def test_keep_means_the_photos_own_format(paint: Painter) -> None:
 
 
 def test_the_published_names_are_lower_case() -> None:
-    assert {".jpg", ".jpeg", ".png", ".webp", ".heic"} <= files.SUFFIXES
-    assert all(suffix == suffix.lower() and suffix.startswith(".") for suffix in files.SUFFIXES)
-    assert files.MEDIA_TYPES == {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp"}
+    assert {".jpg", ".jpeg", ".png", ".webp", ".heic"} <= formats.SUFFIXES
+    assert all(suffix == suffix.lower() and suffix.startswith(".") for suffix in formats.SUFFIXES)
+    assert formats.MEDIA_TYPES == {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp"}
 
 
 def test_importing_stays_light() -> None:
