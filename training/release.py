@@ -8,12 +8,13 @@ import argparse
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from cartoon.assets import ASSETS
+from cartoon.files import write_atomically
 from cartoon.models.weights import load_weights, sha256_of
 from cartoon.styles.card import StyleCard
 from cartoon.styles.catalogue import available
@@ -37,13 +38,18 @@ def main() -> None:
     os.replace(partial, target)
     digest = sha256_of(target)
     cards = cards_of(target.name, digest)
-    (ASSETS / "styles.json").write_text(text_of([row_of_card(card) for card in cards]) + "\n", encoding="utf-8")
+    write_records(cards)
     print(f"{target.name}: {size / 1e6:.1f} MB, sha256 {digest}, styles {', '.join(card.id for card in cards)}")
 
 
 def cards_of(file: str, digest: str) -> list[StyleCard]:
     """The cards of the shipped styles, were they drawn with the weights in a file."""
     return [replace(card, file=file, sha256=digest) for card in available()]
+
+
+def write_records(cards: Sequence[StyleCard]) -> None:
+    """Write assets/styles.json."""
+    write_atomically(ASSETS / "styles.json", (text_of([row_of_card(card) for card in cards]) + "\n").encode())
 
 
 def row_of_card(card: StyleCard) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from cartoon.assets import ASSETS
 from cartoon.drawing.painters import PAINTERS
 from cartoon.drawing.textures import TEXTURES
 from cartoon.errors import StyleError
+from cartoon.images.decode import read
 from cartoon.images.types import Cartoon, Photo
 from cartoon.options import Options
 from cartoon.quality.gate import judge
@@ -94,3 +95,10 @@ def test_no_room_but_the_painters_knows_styles_by_name() -> None:
             nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
             said = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
             assert said.isdisjoint(names), path
+
+
+@pytest.mark.parametrize("card", CARDS, ids=[card.id for card in CARDS])
+def test_the_sample_of_a_record_is_small_and_square(card: StyleCard) -> None:
+    path = ASSETS / card.sample
+    assert path.stat().st_size < 30_000
+    assert read(path).pixels.shape == (256, 256, 3)
