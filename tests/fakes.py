@@ -96,4 +96,5 @@ def nearest(pixels: Pixels, size: Size) -> Pixels:
     h, w = max(1, round(height * scale)), max(1, round(width * scale))
     rows = np.minimum((np.arange(h) + 0.5) * height // h, height - 1).astype(int)
     columns = np.minimum((np.arange(w) + 0.5) * width // w, width - 1).astype(int)
-    return pixels[rows][:, columns]
+    picked: Pixels = pixels[rows][:, columns]
+    return picked

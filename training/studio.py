@@ -115,11 +115,12 @@ class Studio:
     def _warped(self, subject: Subject, amount: float) -> tuple[Pixels, Plane, Points, Stack | None]:
         """Photo, person and landmarks as a style warps them; or as prepared, with the teacher's layers."""
         if self._prepared is None:
-            return *warp(subject.pixels, subject.person, subject.face.landmarks, amount), None
+            photo, person, points = warp(subject.pixels, subject.person, subject.face.landmarks, amount)
+            return photo, person, points, None
         with np.load(self._prepared / f"{subject.path.stem}.npz") as file:
             photo, person, points, stack = (file[name] for name in ("photo", "person", "landmarks", "stack"))
         shape = shape_of(photo, SIDE)
-        planes = np.stack([resize(plane, shape) for plane in (person, *stack)]).astype(np.float32) / 255
+        planes = np.stack([resize(plane, shape) for plane in (person, *stack)]).astype(np.float32) / np.float32(255)
         return resize(photo, shape), planes[0], points * np.float32(shape[0] / photo.shape[0]), planes[1:]
 
 

@@ -440,7 +440,10 @@ def test_nothing_is_no_file(tmp_path: Path, url: str, network: Network, server: 
 
 
 def test_no_answer_that_is_not_http_gets_through(tmp_path: Path, url: str, network: Network, server: BadServer) -> None:
-    server.answers = [lambda to: to.wfile.write(b"SSH-2.0-OpenSSH_9\r\n") and None]
+    def other(to: Handler) -> None:
+        to.wfile.write(b"SSH-2.0-OpenSSH_9\r\n")
+
+    server.answers = [other]
     with pytest.raises(ResourceError, match="the connection broke"):
         fetch(url, tmp_path / "a.pb", network=network)
     assert left(tmp_path) == set()

@@ -204,7 +204,7 @@ def test_a_sheet_holds_every_tile(tmp_path: Path) -> None:
     deep = sheets.CAPTION + 2 * (sheets.TILE + sheets.GAP)
     assert drawn.shape == (deep, 2 * (3 * (sheets.TILE + sheets.GAP) + 2 * sheets.GAP), 3)
     sheets.write_sheet(tmp_path / "sheet.png", drawn)
-    assert np.array_equal(cv2.imread(str(tmp_path / "sheet.png"))[..., ::-1], drawn)
+    assert np.array_equal(np.asarray(cv2.imread(str(tmp_path / "sheet.png")))[..., ::-1], drawn)
 
 
 class FakeStudio:
@@ -282,7 +282,7 @@ def test_curves_are_drawn_from_a_log(tmp_path: Path) -> None:
     assert read["step"][-1] == 1500
     out = tmp_path / "curves.png"
     curves.plot(read, out)
-    drawn = cv2.imread(str(out))
+    drawn = np.asarray(cv2.imread(str(out)))
     assert drawn.shape[0] > 300
     assert drawn.std() > 5  # there is something on the paper
 

@@ -92,7 +92,7 @@ def test_a_colour_out_of_range_is_clamped_and_finds_its_way_back() -> None:
     logits = torch.full((1, 5, 4, 4), -9.0)
     drawn = composite(colours, logits)
     assert drawn.max().item() <= 1
-    drawn.sum().backward()
+    drawn.sum().backward()  # type: ignore[no-untyped-call]
     assert colours.grad is not None
     assert colours.grad[:, 3:].min().item() > 0.9  # the background: there is no person here
 
