@@ -20,8 +20,8 @@ from cartoon.styles.card import StyleCard
 from cartoon.styles.catalogue import available
 from training.prepare import photos_of
 from training.release import cards_of
+from training.report import Table, write_report
 from training.sections import SECTIONS
-from training.sheets import Table, write_report
 from training.studio import Studio, Subject
 
 log = logging.getLogger("training.evaluate")

@@ -18,7 +18,7 @@ from cartoon.models.layers import ALPHA, BACKGROUND, FOREGROUND, PLANES
 from cartoon.models.runtime import Canvas
 from cartoon.styles.card import PLAIN, StyleCard
 from training import metrics
-from training.sheets import TILE, Row, Table, face_tile, pair_sheet, sheet, summary, write_sheet
+from training.report import TILE, Row, Table, face_tile, pair_sheet, sheet, summary, write_sheet
 from training.studio import Studio, Subject, largest, shape_of
 from training.teacher import analyse
 
