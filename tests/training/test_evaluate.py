@@ -14,6 +14,7 @@ from cartoon.faces.guide import CHANNELS, EYES, OVAL, TEMPLES
 from cartoon.images.types import Face
 from cartoon.models.layers import ALPHA, PLANES, SKIN
 from cartoon.styles.card import StyleCard
+from cartoon.styles.catalogue import available
 from training import curves, evaluate, metrics, report, sections, studio
 
 Pixels = NDArray[np.uint8]
@@ -212,7 +213,8 @@ class FakeStudio:
 
     def __init__(self, out: Path, most: float) -> None:
         self.out, self.most = out, most
-        self.cards = tuple(evaluate.cards_for(weights(out)).values())[:2]
+        cards = evaluate.cards_for(weights(out))
+        self.cards = (cards["anime"], cards["comic"])
 
     def draw(self, pixels: Pixels, card: StyleCard, strength: float) -> Pixels:
         share = min(strength, self.most)
@@ -242,9 +244,8 @@ def test_the_strength_curve_tells_where_it_stops_rising(
 
 def test_fresh_weights_get_a_card_for_each_painter(tmp_path: Path) -> None:
     cards = evaluate.cards_for(weights(tmp_path))
-    assert {name: card.painter for name, card in cards.items()} == {
-        name: name for name in ("anime", "comic", "watercolor", "sketch")
-    }
+    assert {name: card.painter for name, card in cards.items()} == {card.id: card.painter for card in available()}
+    assert {"anime", "comic", "watercolor", "sketch"} <= set(cards)
     assert cards["anime"].exaggeration > cards["comic"].exaggeration > 0
     assert {card.path for card in cards.values()} == {tmp_path / "fresh.safetensors"}
     # FIPS 180-4's own example: SHA-256 of "abc"

@@ -14,6 +14,7 @@ from cartoon.faces.guide import CHANNELS
 from cartoon.models.layers import ALPHA, PLANES
 from cartoon.models.runtime import StyleNet
 from cartoon.models.unet import CartoonNet, PooledAttention
+from cartoon.styles.catalogue import available
 from tests.drawing.test_compose import noise, template
 from tests.small_style import SMALL
 from training.dataset import Crops
@@ -172,9 +173,14 @@ def test_nobody_is_both_trained_on_and_held_out() -> None:
 
 def test_released_cards_name_their_painter() -> None:
     cards = cards_of("some.safetensors", "0" * 64)
-    assert [card.id for card in cards] == [card.painter for card in cards] == list(STYLES)
-    assert [card.exaggeration for card in cards] == [1.35, 0.8, 0.8, 0.7]
-    assert len({card.title for card in cards}) == 4
+    assert [(card.file, card.sha256) for card in cards] == [("some.safetensors", "0" * 64)] * len(cards)
+    assert [replace(card, file=old.file, sha256=old.sha256) for card, old in zip(cards, available(), strict=True)] == [
+        *available()
+    ]
+    known = {card.id: card for card in cards}
+    assert [known[style].painter for style in STYLES] == list(STYLES)
+    assert [known[style].exaggeration for style in STYLES] == [1.35, 0.8, 0.8, 0.7]
+    assert len({card.title for card in cards}) == len(cards)
 
 
 def test_sharp_attention_has_finite_gradients_and_attends_alike() -> None:
