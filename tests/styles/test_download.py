@@ -21,7 +21,7 @@ from cartoon.errors import BusyError, OutputError, ResourceError, StorageError, 
 from cartoon.images.encode import encode
 from cartoon.styles import part as parts
 from cartoon.styles.address import is_public
-from cartoon.styles.download import RETRIES, Network, _Broken, fetch, wait_before
+from cartoon.styles.download import RETRIES, Broken, Network, fetch, wait_before
 from cartoon.styles.official import PINS, OfficialFile, OfficialStyle, add, added, find, official, verified
 from tests.waiting import PATIENCE
 
@@ -344,10 +344,10 @@ def test_passing_troubles_are_waited_for(
 
 
 def test_waits_grow_and_end() -> None:
-    assert [wait_before(attempt, _Broken("x")) for attempt in range(5)] == [1, 2, 4, None, None]
-    assert wait_before(0, _Broken("x", asked=1e9)) == 30
-    assert wait_before(0, _Broken("x", offline=True)) is None
-    assert wait_before(1, _Broken("x", offline=True)) == 2
+    assert [wait_before(attempt, Broken("x")) for attempt in range(5)] == [1, 2, 4, None, None]
+    assert wait_before(0, Broken("x", asked=1e9)) == 30
+    assert wait_before(0, Broken("x", offline=True)) is None
+    assert wait_before(1, Broken("x", offline=True)) == 2
 
 
 # What is refused.
@@ -489,6 +489,16 @@ def test_redirects_are_followed_and_end(tmp_path: Path, url: str, network: Netwo
     server.answers = [says(302, Location="/b")]
     with pytest.raises(StyleError, match="from one address to the next"):
         fetch(url, tmp_path / "a.pb", network=network)
+
+
+def test_the_body_of_a_redirect_is_not_read(tmp_path: Path, url: str, network: Network, server: BadServer) -> None:
+    def away(to: Handler) -> None:
+        to.head(302, Location="/b", Transfer_Encoding="chunked")
+        server.outwaited += not server.over.wait(PATIENCE)  # and no end of it
+
+    server.answers = [away, whole()]
+    assert fetch(url, tmp_path / "a.pb", network=network).read_bytes() == BODY
+    assert not server.outwaited
 
 
 @pytest.mark.parametrize(
