@@ -11,8 +11,7 @@ from cartoon.errors import ResourceError
 from cartoon.images.types import Cartoon, Face, Photo, Pixels
 from cartoon.options import Care, Options, Size
 from cartoon.settings import Settings
-from cartoon.styles.card import StyleCard
-from cartoon.styles.catalogue import Register, available
+from cartoon.styles.catalogue import Register, StyleCard, available
 
 CARDS: Final = tuple(
     replace(card, file="fake.safetensors", sha256="0" * 64, origin="made up for tests", exaggeration=1.0)

@@ -22,8 +22,8 @@ from cartoon.images.types import Face, Pixels
 from cartoon.models.layers import HAIR, SKIN
 from cartoon.models.runtime import Canvas, StyleNet
 from cartoon.pipeline.cartoonizer import MATTE_EDGE, Cartoonizer
-from cartoon.styles.card import PLAIN, StyleCard
-from cartoon.styles.catalogue import Register
+from cartoon.styles.card import PLAIN
+from cartoon.styles.catalogue import Register, StyleCard
 from training import metrics
 from training.metrics import Pair
 from training.teacher import analyse

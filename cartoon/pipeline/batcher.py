@@ -19,7 +19,7 @@ from cartoon.admission import Ticket
 from cartoon.errors import ResourceError
 from cartoon.models.runtime import Canvas, Drawn
 from cartoon.pipeline.capacity import Room
-from cartoon.styles.card import StyleCard
+from cartoon.styles.catalogue import StyleCard
 from cartoon.telemetry import metrics
 
 log = logging.getLogger(__name__)

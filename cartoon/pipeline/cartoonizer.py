@@ -42,8 +42,7 @@ from cartoon.pipeline.networks import Residents
 from cartoon.pipeline.redraw import Careful
 from cartoon.pipeline.upscaler import Upscaler
 from cartoon.settings import STYLES_DIR
-from cartoon.styles.card import StyleCard
-from cartoon.styles.catalogue import Register
+from cartoon.styles.catalogue import Register, StyleCard
 from cartoon.telemetry import metrics
 
 log = logging.getLogger(__name__)

@@ -5,7 +5,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
 from cartoon.models.runtime import StyleNet
-from cartoon.styles.card import StyleCard
+from cartoon.styles.catalogue import StyleCard
 
 if TYPE_CHECKING:
     from cartoon.models.dctnet.network import GraphNet

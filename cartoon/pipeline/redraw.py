@@ -10,7 +10,7 @@ from cartoon.models.runtime import StyleNet
 from cartoon.pipeline.batcher import Batcher
 from cartoon.pipeline.capacity import Room, free_on
 from cartoon.pipeline.networks import Residents
-from cartoon.styles.card import StyleCard
+from cartoon.styles.catalogue import StyleCard
 
 TILE: Final = 384 * 384
 """Pixels of a tile, where small ones are asked for."""

@@ -17,7 +17,9 @@ from cartoon.assets import ASSETS
 from cartoon.errors import StyleError
 from cartoon.models.style_file import MULTIPLE, config_of, read_metadata
 from cartoon.models.weights import sha256_of
-from cartoon.styles.card import OwnCard, StyleCard, card_of_row
+from cartoon.styles.card import PAINTED as PAINTED  # whoever asks for cards finds their type here too
+from cartoon.styles.card import OwnCard, card_of_row
+from cartoon.styles.card import StyleCard as StyleCard
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from cartoon.images.resize import resize
 from cartoon.images.types import Cartoon, Photo
 from cartoon.jobs.photo import Artist
 from cartoon.options import Options
-from cartoon.styles.card import StyleCard
+from cartoon.styles.catalogue import StyleCard
 from cartoon.telemetry import metrics
 
 NAME_BYTES: Final = 180

@@ -16,7 +16,7 @@ from cartoon.models.runtime import Canvas, Drawn, StyleNet
 from cartoon.models.tiling import cut_evenly
 from cartoon.pipeline.batcher import Batcher
 from cartoon.pipeline.capacity import BYTES_PER_PIXEL, Room
-from cartoon.styles.card import StyleCard
+from cartoon.styles.catalogue import StyleCard
 from tests.fakes import CARDS
 from tests.small_style import write_weights
 from tests.waiting import PATIENCE, wait_for

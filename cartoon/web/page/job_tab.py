@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import gradio as gr
 
-from cartoon.styles.card import StyleCard
+from cartoon.styles.catalogue import StyleCard
 from cartoon.web.page.job_actions import TICK_SECONDS, VIEW, JobActions
 from cartoon.web.page.option_fields import OptionFields, option_fields
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 import gradio as gr
 
 from cartoon.options import EXAGGERATION_RANGE, QUALITY_RANGE, STRENGTH_RANGE, Options
-from cartoon.styles.card import StyleCard
+from cartoon.styles.catalogue import StyleCard
 from cartoon.web.page.actions import PLAIN_COLOUR
 
 SIZES: Final = (512, 768, 1024, 1536, 2048)

@@ -14,7 +14,7 @@ from starlette.routing import Mount
 
 from cartoon.assets import EXAMPLES
 from cartoon.options import Options
-from cartoon.styles.card import PAINTED, StyleCard
+from cartoon.styles.catalogue import PAINTED, StyleCard
 from cartoon.telemetry import metrics
 from cartoon.web.intake import Reception
 from cartoon.web.page import file_routes
