@@ -25,17 +25,17 @@ from cartoon.errors import CartoonError
 from cartoon.models.devices import use_cores
 from cartoon.models.weights import load_weights
 from cartoon.settings import Settings
-from cartoon.styles.catalogue import available
 from training.dataset import Crops
 from training.losses import layer_losses
 from training.own_style import OwnStyle, table, teach
 from training.people import people_of, split
+from training.release import taught
 from training.run import Run, Window, names_in
 
 log = logging.getLogger("training.distil")
 
-STYLES = tuple(card.id for card in available())
-"""Those that the taught network is good for: every shipped one paints its layers."""
+STYLES = tuple(card.id for card in taught())
+"""Those that the network is good for."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -38,13 +38,20 @@ def main() -> None:
     os.replace(partial, target)
     digest = sha256_of(target)
     cards = cards_of(target.name, digest)
-    write_records(cards)
+    released = {card.id: card for card in cards}
+    write_records([released.get(card.id, card) for card in available()])
     print(f"{target.name}: {size / 1e6:.1f} MB, sha256 {digest}, styles {', '.join(card.id for card in cards)}")
 
 
+def taught() -> tuple[StyleCard, ...]:
+    """The shipped styles that are painted from the layers of the network that training teaches: the first one's."""
+    shipped = available()
+    return tuple(card for card in shipped if card.file == shipped[0].file)
+
+
 def cards_of(file: str, digest: str) -> list[StyleCard]:
-    """The cards of the shipped styles, were they drawn with the weights in a file."""
-    return [replace(card, file=file, sha256=digest) for card in available()]
+    """The cards of those styles, were they drawn with the weights in a file."""
+    return [replace(card, file=file, sha256=digest) for card in taught()]
 
 
 def write_records(cards: Sequence[StyleCard]) -> None:
