@@ -103,7 +103,7 @@ def photo(network: Network, data: bytes, cap: int | None) -> float:
     network: the seconds of a run of a graph. cap: the most the photo's shorter side may have when it is drawn, px.
     """
     began = time.perf_counter()
-    full = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    full = np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR))
     height, width = full.shape[:2]
     scale = min(1.0, cap / min(height, width)) if cap else 1.0
     small = cv2.resize(full, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA)

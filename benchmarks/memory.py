@@ -8,6 +8,7 @@ On a CPU the peak is the resident set's, reset between (Linux); on CUDA the allo
 import argparse
 import gc
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -54,9 +55,9 @@ def main() -> None:
             rng.integers(0, 255, (len(CHANNELS), size, size), dtype=np.uint8),
         )
         shape = room.bucket((size, size))
-        taken = peak(lambda canvas=canvas, shape=shape: net.run([canvas], shape), net.device)
+        taken = peak(partial(net.run, [canvas], shape), net.device)
         photo = resize(example, (size, size))
-        whole = peak(lambda photo=photo: toon(photo, size="original"), net.device)
+        whole = peak(partial(toon, photo, size="original"), net.device)
         each = taken / size**2
         large = min(MOST["cuda"], int(SHARE * T4_FREE / taken))
         print(f"| {size} | {taken / 2**20:.0f} | {each:.0f} | {room.most(shape)} | {large} | {whole / 2**20:.0f} |")

@@ -40,12 +40,13 @@ def drawing_of(photo: Pixels) -> Pixels:
     """The filter: smooth, take the nearest of six colours, draw blue lines where lightness steps."""
     bgr = cv2.stylization(cv2.cvtColor(photo, cv2.COLOR_RGB2BGR), sigma_s=60, sigma_r=0.45)
     smooth = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
-    away = np.stack([((smooth.astype(np.float32) - np.float32(colour)) ** 2).sum(2) for colour in PALETTE])
+    palette = np.asarray(PALETTE, np.float32)
+    away = np.stack([((smooth.astype(np.float32) - colour) ** 2).sum(2) for colour in palette])
     flat = np.asarray(PALETTE, np.uint8)[cv2.medianBlur(away.argmin(0).astype(np.uint8), 5)]
     light = cv2.cvtColor(smooth, cv2.COLOR_RGB2GRAY).astype(np.float32)
     ridge = cv2.GaussianBlur(light, (0, 0), 2.4) - cv2.GaussianBlur(light, (0, 0), 1.5)
     cover = np.clip((ridge - 1.5) / 3, 0, 1)[..., None]
-    return np.asarray(flat + cover * (np.float32(LINES) - flat) + 0.5, np.uint8)
+    return np.asarray(flat + cover * (np.asarray(LINES, np.float32) - flat) + 0.5, np.uint8)
 
 
 def main() -> None:
@@ -89,16 +90,19 @@ def make_pairs(photos: list[Path], folder: Path) -> None:
 def report(style: Path, photos: list[Path], device: str, sheet: Path) -> None:
     """Draw unseen photos, print the table, write a contact sheet."""
     toon = Cartoonizer.load(device, styles_dir=None)
-    rows, strips = [], []
+    names: list[str] = []
+    rows: list[list[float]] = []
+    strips: list[Pixels] = []
     for path in photos:
         photo = read(path).pixels
         wanted = drawing_of(photo)
         drawn = toon(photo, style=str(style), strength=1.0, exaggeration=0.0, size="original").pixels
-        rows.append((path.stem, *(psnr(picture, wanted) for picture in (drawn, photo, recoloured(photo, wanted)))))
+        names.append(path.stem)
+        rows.append([psnr(picture, wanted) for picture in (drawn, photo, recoloured(photo, wanted))])
         strips.append(np.hstack([_tile(picture) for picture in (photo, wanted, drawn)]))
     print("| photo | drawn dB | the photo dB | its best affine recolouring dB |\n|---|---|---|---|")
-    mean = np.mean([row[1:] for row in rows], 0)
-    for name, *figures in (*rows, ("mean", *mean)):
+    mean = np.mean(rows, 0)
+    for name, figures in zip((*names, "mean"), (*rows, mean), strict=True):
         print(f"| {name} | " + " | ".join(f"{figure:.2f}" for figure in figures) + " |")
     print(f"\nMean: {mean[0] - mean[1]:+.2f} dB to the photo, {mean[0] - mean[2]:+.2f} dB to its recolouring.")
     half = (len(strips) + 1) // 2

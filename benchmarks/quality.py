@@ -24,9 +24,11 @@ from cartoon.images.resize import resize
 from cartoon.images.types import Cartoon, Photo
 from cartoon.options import Options
 from cartoon.pipeline.cartoonizer import Cartoonizer
-from cartoon.quality.gate import STYLES, Verdict, judge
+from cartoon.quality.gate import Verdict, judge
+from cartoon.styles.catalogue import available
 from tests.spoiling import CALIBRATION, HELD_OUT, Source, Spoiler
 
+STYLES: Final = tuple(card.id for card in available())
 FACELESS: Final = 7
 """One in so many good pictures shows nobody."""
 VARIED: Final = 3

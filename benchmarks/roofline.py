@@ -66,13 +66,13 @@ def counted(size: int, itemsize: int) -> tuple[float, float]:
     """FLOPs of one pass, and the bytes its convolutions read and write."""
     photo, guide = torch.zeros(1, 3, COUNTED, COUNTED), torch.zeros(1, len(CHANNELS), COUNTED, COUNTED)
     # With gradients on, attention takes the path of plain products, which are counted.
-    with FlopCounterMode(display=False) as operations, _Traffic() as traffic:
+    with FlopCounterMode(display=False) as operations, _Traffic() as traffic:  # type: ignore[no-untyped-call]
         CartoonNet().eval()(photo, guide)
     times = (size / COUNTED) ** 2  # everything, the pooled attention too, is linear in pixels
     return operations.get_total_flops() * times, traffic.numbers * itemsize * times
 
 
-class _Traffic(TorchDispatchMode):
+class _Traffic(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Adds up what convolutions read and write: inputs, weights, outputs."""
 
     numbers = 0

@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("portraits", type=Path)
     parser.add_argument("--count", type=int, default=200, help="photos; a smaller folder is drawn more than once")
     parser.add_argument("--size", default="original", help="long side, px, or original")
-    parser.add_argument("--style", default="anime")
+    parser.add_argument("--style", default=Options().style)
     parser.add_argument("--formats", default="jpg,png")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--gate", action="store_true", help="judge every drawing, as a job does")

@@ -73,7 +73,9 @@ def enlargers(scale: int, weights: Path | None, device: str) -> dict[str, Enlarg
     use_cores(pick_device(device))
     ours = Upscaler.small(scale, device, "fp32")
     chosen: dict[str, Enlarge] = {
-        "cubic": lambda small: cv2.resize(small, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC),
+        "cubic": lambda small: np.asarray(
+            cv2.resize(small, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC), np.uint8
+        ),
         "lanczos": lambda small: Lanczos(scale).upscale(small).pixels,
         "small, fp32": lambda small: ours.upscale(small).pixels,
     }

@@ -37,11 +37,11 @@ class Settings(BaseSettings):
     """Requests that may wait for the pipeline before further ones are turned away."""
     data_dir: Path | None = Field(default_factory=lambda: _default_data_dir())
     """Where the server keeps jobs, uploads and results; None, or where it cannot be written: a temporary folder."""
-    keep_days: float = Field(7.0, ge=0)
+    keep_days: float = Field(default=7.0, ge=0)
     """How long jobs of the server are kept after they came to an end; unfinished ones are kept."""
     max_job_mb: int = 4096
     """The largest upload of a job: all of its photos, or its zip. `max_upload_mb` holds for each picture."""
-    cluster_cores: int = Field(2, ge=1)
+    cluster_cores: int = Field(default=2, ge=1)
     """Cores that each artist of a Ray cluster without GPUs takes."""
     styles_dir: Path = STYLES_DIR
     """The folder whose style files are offered beside the shipped styles; read again when it changes."""
@@ -61,15 +61,15 @@ class Settings(BaseSettings):
     """What REST asks for as `Authorization: Bearer KEY`; none leaves it open."""
 
     # What one visitor may take, and all together.
-    visitor_mb: int = Field(20_480, ge=1)
+    visitor_mb: int = Field(default=20_480, ge=1)
     """Uploads and jobs that a visitor may have on the server's disk; four times that from one address."""
-    visitor_jobs: int = Field(50, ge=1)
+    visitor_jobs: int = Field(default=50, ge=1)
     """Unfinished jobs of a visitor; four times that from one address."""
-    visitor_requests: int = Field(600, ge=1)
+    visitor_requests: int = Field(default=600, ge=1)
     """Uploads, drawings and jobs that a visitor may ask for in a minute; four times that from one address."""
-    max_connections: int = Field(512, ge=8)
+    max_connections: int = Field(default=512, ge=8)
     """Open at once; fewer where the system allows fewer descriptors. Five sixths of them from one address."""
-    max_pixels_under_way: int = Field(120_000_000, ge=1)
+    max_pixels_under_way: int = Field(default=120_000_000, ge=1)
     """Of the pictures that are being decoded; a larger one is decoded alone, the others wait."""
 
     @field_validator("allowed_hosts", "frame_ancestors", "api_keys", mode="before")

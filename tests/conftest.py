@@ -11,6 +11,11 @@ from numpy.typing import NDArray
 Painter = Callable[..., NDArray[np.uint8]]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """--update-golden: see tests/drawing/test_golden.py."""
+    parser.addoption("--update-golden", action="store_true", help="draw the golden pictures of the styles anew")
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of shared data; tests that need it are skipped where it is missing."""

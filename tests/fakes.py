@@ -1,6 +1,7 @@
 """Small real stand-ins at the seams: an artist that draws at once, and one that misbehaves on demand."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -10,13 +11,11 @@ from cartoon.errors import ResourceError
 from cartoon.images.types import Cartoon, Face, Photo, Pixels
 from cartoon.options import Care, Options, Size
 from cartoon.settings import Settings
-from cartoon.styles.catalogue import Register, StyleCard
+from cartoon.styles.catalogue import Register, StyleCard, available
 
 CARDS: Final = tuple(
-    StyleCard(
-        style, style.capitalize(), "fake.safetensors", "0" * 64, "Apache-2.0", "made up for tests", 16, 1.0, style
-    )
-    for style in ("anime", "comic", "watercolor", "sketch")
+    replace(card, file="fake.safetensors", sha256="0" * 64, origin="made up for tests", exaggeration=1.0)
+    for card in available()
 )
 """Stand-ins for the shipped cards."""
 
@@ -96,4 +95,5 @@ def nearest(pixels: Pixels, size: Size) -> Pixels:
     h, w = max(1, round(height * scale)), max(1, round(width * scale))
     rows = np.minimum((np.arange(h) + 0.5) * height // h, height - 1).astype(int)
     columns = np.minimum((np.arange(w) + 0.5) * width // w, width - 1).astype(int)
-    return pixels[rows][:, columns]
+    picked: Pixels = pixels[rows][:, columns]
+    return picked

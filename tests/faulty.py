@@ -11,14 +11,14 @@ Kind = tuple[str, tuple[int, ...]]
 """What a layer does and the shape of its weight: ("conv", (12, 8, 8, 8))."""
 
 
-class Faulty(TorchDispatchMode):
+class Faulty(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """While it is entered, layers of some kinds are off by about their own size in bfloat16 and float16.
 
     wrong: which. seen: the kinds that came by in few bits, right or wrong.
     """
 
     def __init__(self, wrong: Callable[[Kind], bool] = lambda kind: True) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.seen: set[Kind] = set()
         self._wrong = wrong
 

@@ -5,11 +5,12 @@ Thresholds were set on CALIBRATION and good drawings alone; HELD_OUT is what the
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import cv2
 import numpy as np
 from numpy.random import Generator
+from numpy.typing import NDArray
 
 from cartoon.images.types import Pixels
 
@@ -133,7 +134,8 @@ def turned(pixels: Pixels, rng: Generator, _: Source) -> Pixels:
 def chequered(pixels: Pixels, rng: Generator, _: Source) -> Pixels:
     """Uneven overlap of a transposed convolution (Odena et al. 2016)."""
     y, x = np.indices(pixels.shape[:2]) // int(rng.integers(1, 3))
-    return _bytes(pixels + (((x + y) % 2) * 2.0 - 1)[..., None] * rng.uniform(8, 20))
+    chequers = np.asarray(((x + y) % 2) * 2.0 - 1)
+    return _bytes(pixels + chequers[..., None] * rng.uniform(8, 20))
 
 
 def doubled(pixels: Pixels, rng: Generator, _: Source) -> Pixels:
@@ -266,11 +268,11 @@ HELD_OUT: Final[tuple[Spoiler, ...]] = (
 )
 
 
-def _bytes(values: np.ndarray) -> Pixels:
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+def _bytes(values: NDArray[Any]) -> Pixels:
+    return np.asarray(np.clip(np.rint(values), 0, 255), np.uint8)
 
 
-def _nearest(tiles: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def _nearest(tiles: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
     """A small (h, w) table spread over shape's height and width."""
     y = np.arange(shape[0]) * tiles.shape[0] // shape[0]
     x = np.arange(shape[1]) * tiles.shape[1] // shape[1]

@@ -7,6 +7,7 @@ Every photo becomes a few variants (scale, roll, light, JPEG), each with its gui
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -46,7 +47,7 @@ class Batch:
     target: torch.Tensor
 
 
-def make_variant(given: Mapping[str, NDArray], rng: np.random.Generator, side: int) -> Variant:
+def make_variant(given: Mapping[str, NDArray[Any]], rng: np.random.Generator, side: int) -> Variant:
     """One random scale, roll, light and JPEG quality of a prepared photo, at least side x side px."""
     photo, person, landmarks, stack = (given[k] for k in ("photo", "person", "landmarks", "stack"))
     fw = face_width(landmarks)
@@ -73,7 +74,7 @@ def make_variant(given: Mapping[str, NDArray], rng: np.random.Generator, side: i
     photo = _lit(photo, table, mixing)
     for layer in (slice(0, 3), slice(3, 6)):
         planes[layer] = _lit(planes[layer].transpose(1, 2, 0), table, mixing).transpose(2, 0, 1)
-    guide = draw_guide(person.astype(np.float32) / 255, [points])
+    guide = draw_guide(person.astype(np.float32) / np.float32(255), [points])
     return Variant(_worn(photo, rng), guide, planes, (float(points[1, 0]), float(points[1, 1])), face_width(points))
 
 

@@ -29,11 +29,13 @@ from training.dataset import Crops
 from training.losses import layer_losses
 from training.own_style import OwnStyle, table, teach
 from training.people import people_of, split
+from training.release import taught
 from training.run import Run, Window, names_in
 
 log = logging.getLogger("training.distil")
 
-STYLES = ("anime", "comic", "watercolor", "sketch")
+STYLES = tuple(card.id for card in taught())
+"""Those that the network is good for."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:

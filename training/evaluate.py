@@ -16,11 +16,11 @@ from cartoon.errors import CartoonError
 from cartoon.models.devices import pick_device, use_cores
 from cartoon.models.runtime import StyleNet
 from cartoon.models.weights import sha256_of
-from cartoon.styles.catalogue import StyleCard, available
+from cartoon.styles.card import StyleCard
 from training.prepare import photos_of
-from training.release import TITLES, cards_of
+from training.release import cards_of, taught
+from training.report import Table, write_report
 from training.sections import SECTIONS
-from training.sheets import Table, write_report
 from training.studio import Studio, Subject
 
 log = logging.getLogger("training.evaluate")
@@ -32,9 +32,8 @@ def cards_for(weights: Path | None) -> dict[str, StyleCard]:
     if weights is not None and not weights.is_file():
         raise ValueError(f"{weights} is missing: name a file that training.distil wrote.")
     if weights is None:
-        shipped = available()
-        return {card.id: card for card in shipped if card.file == shipped[0].file}
-    return {card.id: card for card in cards_of(tuple(TITLES), str(weights.resolve()), sha256_of(weights))}
+        return {card.id: card for card in taught()}
+    return {card.id: card for card in cards_of(str(weights.resolve()), sha256_of(weights))}
 
 
 def chosen(a: argparse.Namespace) -> list[Path]:

@@ -10,6 +10,8 @@ Gaussians along the flow, Kang et al. (2009), Winnemöller et al., "XDoG" (2012)
 the flow, Kyprianidis, Kang, "Coherence-Enhancing Filtering" (2011).
 """
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numba import njit, prange
@@ -73,7 +75,8 @@ def lines(light: Array, direction: Array, sigma: float, along: float) -> Array:
 def smooth_along(x: Array, direction: Array, sigma: float) -> Array:
     """Line integral convolution (Cabral, Leedom 1993) with a Gaussian: blurred along the strokes, crisp across."""
     plane = np.ascontiguousarray(x[..., None])
-    return _gather(plane, direction, _taps(sigma), _none(plane), True)[..., 0]
+    smooth: Array = _gather(plane, direction, _taps(sigma), _none(plane), True)[..., 0]
+    return smooth
 
 
 def paint_strands(x: Array, rounds: int = 2, along: float = 6.0, flow: float = 2.5, reach: int = 2) -> Array:
@@ -98,7 +101,7 @@ def _taps(sigma: float) -> Array:
 
 
 @njit(inline="always", fastmath=True)
-def _corner(y, x, height, width):
+def _corner(y: float, x: float, height: int, width: int) -> Any:
     """Clamp a position into the picture: its upper left pixel and the way from there."""
     y, x = min(max(y, 0.0), height - 1.001), min(max(x, 0.0), width - 1.001)
     row, column = int(y), int(x)
@@ -106,7 +109,7 @@ def _corner(y, x, height, width):
 
 
 @njit(inline="always", fastmath=True)
-def _at(picture, c, row, column, down, right):
+def _at(picture: Array, c: int, row: int, column: int, down: float, right: float) -> Any:
     """Bilinear value of channel c."""
     above = picture[row, column, c] * (1 - right) + picture[row, column + 1, c] * right
     below = picture[row + 1, column, c] * (1 - right) + picture[row + 1, column + 1, c] * right
@@ -114,7 +117,7 @@ def _at(picture, c, row, column, down, right):
 
 
 @njit(parallel=True, fastmath=True, cache=True)
-def _gather(picture, direction, taps, limit, curved):
+def _gather(picture: Array, direction: Array, taps: Array, limit: Array, curved: bool) -> Any:
     """Weighted mean over a walk of len(taps) - 1 px both ways, along the flow (curved) or straight across it.
 
     limit: (H, W), 1 / squared colour distance at which a sample no longer counts; 0 counts all.
@@ -160,7 +163,7 @@ def _gather(picture, direction, taps, limit, curved):
 
 
 @njit(parallel=True, fastmath=True, cache=True)
-def _shock(picture, valley, direction, reach, threshold):
+def _shock(picture: Array, valley: Array, direction: Array, reach: int, threshold: float) -> Any:
     """In valleys take the darkest colour within `reach` px across the flow, on ridges the lightest."""
     height, width, channels = picture.shape
     out = picture.copy()

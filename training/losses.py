@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from cartoon.drawing.painters import paint
 from cartoon.models.layers import ALPHA, BACKGROUND, FOREGROUND, HAIR, INK, LINE, SKIN
-from cartoon.styles.catalogue import PAINTED
+from cartoon.styles.card import PAINTED
 
 UNSEEN = 0.05
 """Weight of colours where the other layer covers them."""

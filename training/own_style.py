@@ -19,7 +19,8 @@ from cartoon.images.types import Pixels
 from cartoon.models.runtime import Canvas, StyleNet
 from cartoon.models.unet import CartoonNet
 from cartoon.models.weights import load_weights, sha256_of
-from cartoon.styles.catalogue import PAINTED, SUFFIX, OwnCard, available
+from cartoon.styles.card import PAINTED, PLAIN, OwnCard
+from cartoon.styles.catalogue import SUFFIX, available
 from training.losses import drawing_losses
 from training.metrics import psnr
 from training.pairs import Pair, PairCrops, PairFiles, find_pairs, load_pairs
@@ -114,7 +115,7 @@ def draw(window: Window, pairs: Sequence[Pair]) -> list[Pixels]:
         return []
     net = StyleNet(window.out, None, window.device)
     stacks = [net.draw([Canvas(pair.photo, pair.guide())])[0].stack for pair in pairs]
-    asked = Asked(PAINTED)
+    asked = Asked(PAINTED, PLAIN)
     return [to_uint8(render(stack, pair.photo, [], asked)[0]) for stack, pair in zip(stacks, pairs, strict=True)]
 
 

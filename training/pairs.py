@@ -68,7 +68,7 @@ class Pair:
 
     def guide(self) -> NDArray[np.uint8]:
         """The guide map of the whole photo, as the pipeline draws it."""
-        return draw_guide(self.person.astype(np.float32) / 255, list(self.faces))
+        return draw_guide(self.person.astype(np.float32) / np.float32(255), list(self.faces))
 
 
 def find_pairs(folder: Path, style: str) -> list[PairFiles]:
@@ -153,14 +153,14 @@ class PairCrops:
         rng, side = self.rng, self.side
         pair = self.pairs[int(rng.integers(len(self.pairs)))]
         to_photo = self._place(pair)
-        how = {"flags": cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, "borderMode": cv2.BORDER_REFLECT_101}
+        flags, border, size = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, cv2.BORDER_REFLECT_101, (side, side)
         photo, drawing, person = (
-            np.asarray(cv2.warpAffine(picture, to_photo, (side, side), **how), np.uint8)
+            np.asarray(cv2.warpAffine(picture, to_photo, size, flags=flags, borderMode=border), np.uint8)
             for picture in (pair.photo, pair.drawing, pair.person)
         )
         to_crop = cv2.invertAffineTransform(to_photo)
         faces = [(face @ to_crop[:, :2].T + to_crop[:, 2]).astype(np.float32) for face in pair.faces]
-        guide = draw_guide(person.astype(np.float32) / 255, faces)
+        guide = draw_guide(person.astype(np.float32) / np.float32(255), faces)
         if rng.random() < FACELESS_SHARE:
             guide = blind(guide)
         target = np.concatenate([drawing.transpose(2, 0, 1), person[None]])

@@ -51,7 +51,7 @@ def segment(lab: NDArray[np.float32], person: Plane, landmarks: Points) -> Regio
     height, width = person.shape
     small = max(1.0, fw / 110)  # the evidence is gathered where a face is 110 px wide
     size = (round(width / small), round(height / small))
-    features = _features(cv2.resize(lab, size, interpolation=cv2.INTER_AREA), fw / small)
+    features = _features(np.asarray(cv2.resize(lab, size, interpolation=cv2.INTER_AREA), np.float32), fw / small)
     inside = np.clip(cv2.resize(person, size, interpolation=cv2.INTER_AREA), 0, 1)
     points = landmarks / np.float32(small)
     prior = _priors(size, points) * inside
@@ -113,7 +113,7 @@ def _features(lab: NDArray[np.float32], fw: float) -> NDArray[np.float32]:
 def _priors(size: tuple[int, int], p: Points) -> NDArray[np.float32]:
     """How usual skin, hair and clothes are at each place relative to the face: (3, H, W)."""
     across = p[454] - p[234]
-    half_width, half_height = np.linalg.norm(across) / 2, np.linalg.norm(p[FOREHEAD] - p[CHIN]) / 2
+    half_width, half_height = (float(np.linalg.norm(way)) / 2 for way in (across, p[FOREHEAD] - p[CHIN]))
     centre, right = p[OVAL].mean(0), across / np.linalg.norm(across)
     down = np.array([-right[1], right[0]])
     x, y = np.meshgrid(np.arange(size[0], dtype=np.float32), np.arange(size[1], dtype=np.float32))
@@ -174,7 +174,7 @@ def _log_likelihood(features: NDArray[np.float32], weight: Plane, sure: float) -
     if len(rows) < 40:
         return np.full(weight.shape, -12.0, np.float32)
     rows = np.ascontiguousarray(rows[:: max(1, len(rows) // SAMPLES)])
-    model = cv2.ml.EM_create()
+    model = cv2.ml.EM.create()
     model.setClustersNumber(COMPONENTS)
     model.setCovarianceMatrixType(cv2.ml.EM_COV_MAT_DIAGONAL)
     model.setTermCriteria((cv2.TERM_CRITERIA_COUNT, 12, 0))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from cartoon.errors import StyleError
 from cartoon.models.style_file import SHIPPED_CONFIG, NetConfig
@@ -24,12 +25,15 @@ log = logging.getLogger("training.run")
 WARM_UP_SHARE = 0.03
 """Share of the window in which the learning rate rises linearly."""
 EMA_DECAY = 0.998
+EMA_WARM_UP = 20
+"""Steps: a short training's average must not remember the random weights that it began with."""
 CLIP_NORM = 1.0
 SAVE_EVERY_S = 60.0
 LOG_EVERY = 50
 MOST_IN_A_ROW = 50
 """Skipped steps after which no later one can be expected to work."""
 
+Parameters = tuple[Tensor, ...] | list[Tensor]
 Losses = Callable[[Tensor, Tensor, Tensor], Mapping[str, Tensor]]
 """(colours, logits, target) -> the terms of the loss."""
 
@@ -59,6 +63,16 @@ def learning_rate(progress: float, peak: float) -> float:
     return peak * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(turn, 1.0))))
 
 
+def moving_average(averaged: Parameters, current: Parameters, count: Tensor | int) -> None:
+    """Move the averaged parameters towards the current ones, in place; count: of steps that were averaged already.
+
+    As AveragedModel's multi_avg_fn. Kept is EMA_DECAY of the average, and less of it in the first steps.
+    """
+    step = int(count) + 1
+    ema = get_ema_multi_avg_fn(min(EMA_DECAY, step / (step + EMA_WARM_UP)))  # type: ignore[no-untyped-call]
+    ema(averaged, current, count)
+
+
 class Run:
     """Network, its moving average, optimiser, and what was spent so far; goes on from the last checkpoint in `work`.
 
@@ -81,7 +95,7 @@ class Run:
         if start is not None:
             self.net.load_state_dict(start)
         self.net = self.net.to(window.device).to(memory_format=torch.channels_last)
-        self.average = {k: v.detach().clone() for k, v in self.net.state_dict().items()}
+        self.averaged = AveragedModel(self.net, multi_avg_fn=moving_average)
         for name, parameter in self.net.named_parameters():
             parameter.requires_grad_(name.startswith(only))
         trained = [parameter for parameter in self.net.parameters() if parameter.requires_grad]
@@ -92,7 +106,8 @@ class Run:
         if self.checkpoint.exists():
             state = torch.load(self.checkpoint, map_location=window.device, weights_only=True)
             self.net.load_state_dict(state["net"])
-            self.average = state["average"]
+            self.averaged.module.load_state_dict(state["average"])
+            self.averaged.n_averaged.fill_(state["step"])
             self.optimiser.load_state_dict(state["optimiser"])
             self.step, self.spent_s = state["step"], state["spent_s"]
             log.info("resumed at step %d after %.0f s", self.step, self.spent_s)
@@ -101,7 +116,7 @@ class Run:
         """Write the checkpoint and the exported weights, each whole or not at all."""
         state = {
             "net": self.net.state_dict(),
-            "average": self.average,
+            "average": self.averaged.module.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "step": self.step,
             "spent_s": self.spent_s,
@@ -110,7 +125,9 @@ class Run:
         torch.save(state, partial)
         os.replace(partial, self.checkpoint)
         facts = {"steps": str(self.step), "seconds": f"{self.spent_s:.0f}", "seed": str(self.window.seed)}
-        export(self.average, self.net.config, self.window.styles, self.window.out, self._facts | facts)
+        export(
+            self.averaged.module.state_dict(), self.net.config, self.window.styles, self.window.out, self._facts | facts
+        )
 
     def train(self, batches: Iterator[Batch]) -> None:
         """Train until the window is spent."""
@@ -153,7 +170,7 @@ class Run:
         terms = self._losses(colours, logits, target)
         total = torch.stack(list(terms.values())).sum()
         self.optimiser.zero_grad(set_to_none=True)
-        total.backward()
+        total.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), CLIP_NORM)
         if torch.isfinite(norm):  # bfloat16 overflows now and then; such a step would poison every weight
             self.optimiser.step()
@@ -167,10 +184,7 @@ class Run:
                     f"{self.step}. Remove {self.window.work} and begin anew with a smaller --rate."
                 )
         self.step += 1
-        decay = min(EMA_DECAY, self.step / (self.step + 20))
-        with torch.no_grad():
-            for name, value in self.net.state_dict().items():
-                self.average[name].lerp_(value, 1 - decay)
+        self.averaged.update_parameters(self.net)
         return terms
 
 

@@ -16,9 +16,9 @@ from cartoon.images.resize import resize
 from cartoon.images.types import Face, Pixels
 from cartoon.models.layers import ALPHA, BACKGROUND, FOREGROUND, PLANES
 from cartoon.models.runtime import Canvas
-from cartoon.styles.catalogue import StyleCard
+from cartoon.styles.card import PLAIN, StyleCard
 from training import metrics
-from training.sheets import TILE, Row, Table, face_tile, pair_sheet, sheet, summary, write_sheet
+from training.report import TILE, Row, Table, face_tile, pair_sheet, sheet, summary, write_sheet
 from training.studio import Studio, Subject, largest, shape_of
 from training.teacher import analyse
 
@@ -128,7 +128,7 @@ def pasted(studio: Studio, subjects: Sequence[Subject]) -> Table:
     """How well faces of every size are drawn in a larger picture, where small and huge ones get a crop of their own."""
     each: list[Row] = []
     strips: list[list[Pixels]] = []
-    card = next((card for card in studio.cards if card.id == "anime"), studio.cards[0])  # has no finish to leave out
+    card = next((card for card in studio.cards if card.texture == PLAIN), studio.cards[0])  # nothing to leave out
     for subject in subjects[:SOME]:
         strips.append([])
         for width in PASTED:
@@ -196,7 +196,7 @@ def _paste(studio: Studio, subject: Subject, card: StyleCard, width: int) -> tup
     stack = np.zeros((len(PLANES), *PASTED_ON), np.float32)
     stack[FOREGROUND] = stack[BACKGROUND] = canvas.transpose(2, 0, 1).astype(np.float32) / 255
     stack[:, rows, columns] = analyse(part, np.clip(person, 0, 1), points - np.array([left, top], np.float32))
-    taught = to_uint8(render(stack, canvas, [points], Asked(card.painter, 1.0, finished=False))[0])
+    taught = to_uint8(render(stack, canvas, [points], Asked(card.painter, PLAIN))[0])
     features = metrics.feature_mask(draw_guide(np.zeros(PASTED_ON, np.float32), [points]))
     portrait = np.zeros(PASTED_ON, np.uint8)
     portrait[rows, columns] = 1

@@ -22,6 +22,7 @@ from cartoon.images.types import Face, Pixels
 from cartoon.models.layers import HAIR, SKIN
 from cartoon.models.runtime import Canvas, StyleNet
 from cartoon.pipeline.cartoonizer import MATTE_EDGE, Cartoonizer
+from cartoon.styles.card import PLAIN
 from cartoon.styles.catalogue import Register, StyleCard
 from training import metrics
 from training.metrics import Pair
@@ -105,7 +106,7 @@ class Studio:
                 teacher = analyse(photo, person, points) if given is None else given
                 self._stacks[same] = (teacher, self.net.draw([Canvas(photo, guide)])[0].stack)
             teacher, ours = self._stacks[same]
-            asked, features = Asked(card.painter, 1.0, finished=False), metrics.feature_mask(guide)
+            asked, features = Asked(card.painter, PLAIN), metrics.feature_mask(guide)
             taught, drawn = (to_uint8(render(stack, photo, [points], asked)[0]) for stack in (teacher, ours))
             skin, hair = (metrics.region_mask(teacher, plane, features) for plane in (SKIN, HAIR))
             self._pairs[key] = Pair(photo, points, taught, drawn, features, skin, hair)
@@ -114,11 +115,12 @@ class Studio:
     def _warped(self, subject: Subject, amount: float) -> tuple[Pixels, Plane, Points, Stack | None]:
         """Photo, person and landmarks as a style warps them; or as prepared, with the teacher's layers."""
         if self._prepared is None:
-            return *warp(subject.pixels, subject.person, subject.face.landmarks, amount), None
+            photo, person, points = warp(subject.pixels, subject.person, subject.face.landmarks, amount)
+            return photo, person, points, None
         with np.load(self._prepared / f"{subject.path.stem}.npz") as file:
             photo, person, points, stack = (file[name] for name in ("photo", "person", "landmarks", "stack"))
         shape = shape_of(photo, SIDE)
-        planes = np.stack([resize(plane, shape) for plane in (person, *stack)]).astype(np.float32) / 255
+        planes = np.stack([resize(plane, shape) for plane in (person, *stack)]).astype(np.float32) / np.float32(255)
         return resize(photo, shape), planes[0], points * np.float32(shape[0] / photo.shape[0]), planes[1:]
 
 

@@ -32,12 +32,12 @@ def analyse(pixels: NDArray[np.uint8], person: NDArray[np.float32], landmarks: P
     scale = min(WORK_FACE / face_width(landmarks), LARGEST_WORK / max(height, width))
     size = (round(width * scale), round(height * scale))
     how = cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA
-    work = cv2.resize(pixels, size, interpolation=how)
-    alpha = np.clip(cv2.resize(person, size, interpolation=how), 0, 1)
+    work = np.asarray(cv2.resize(pixels, size, interpolation=how), np.uint8)
+    alpha = np.asarray(np.clip(cv2.resize(person, size, interpolation=how), 0, 1), np.float32)
     stack = _layers(work, alpha, landmarks * np.float32(scale))
     how = cv2.INTER_AREA if scale > 1 else cv2.INTER_CUBIC
     planes = [cv2.resize(plane, (width, height), interpolation=how) for plane in stack]
-    return np.clip(np.stack(planes), 0, 1).astype(np.float32)
+    return np.asarray(np.clip(np.stack(planes), 0, 1), np.float32)
 
 
 def _layers(pixels: NDArray[np.uint8], alpha: flow.Array, points: Points) -> NDArray[np.float32]:
@@ -89,12 +89,13 @@ def _go_on(picture: flow.Array, mask: flow.Array) -> flow.Array:
     weight = smoothstep(mask, 0.6, 0.98)[..., None]
     levels = [(picture * weight, weight)]
     while min(levels[-1][0].shape[:2]) > 4:
-        levels.append(tuple(cv2.pyrDown(x).reshape(*((s + 1) // 2 for s in x.shape[:2]), -1) for x in levels[-1]))
-    filled = levels[-1][0] / np.maximum(levels[-1][1], 1e-4)
+        colour, known = (cv2.pyrDown(x).reshape(*((s + 1) // 2 for s in x.shape[:2]), -1) for x in levels[-1])
+        levels.append((np.asarray(colour, np.float32), np.asarray(known, np.float32)))
+    filled = np.asarray(levels[-1][0] / np.maximum(levels[-1][1], 1e-4), np.float32)
     for colour, known in reversed(levels[:-1]):
         behind = cv2.resize(filled, colour.shape[1::-1], interpolation=cv2.INTER_LINEAR)
         share = np.clip(known, 0, 1)
-        filled = colour / np.maximum(known, 1e-4) * share + behind * (1 - share)
+        filled = np.asarray(colour / np.maximum(known, 1e-4) * share + behind * (1 - share), np.float32)
     return np.asarray(filled, np.float32)
 
 

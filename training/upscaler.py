@@ -91,7 +91,7 @@ def teach(net: Crisp, pictures: Sequence[Pixels], seconds: float, rng: np.random
         small = np.stack([cv2.resize(each, (PATCH // 2, PATCH // 2), interpolation=cv2.INTER_AREA) for each in large])
         loss = functional.l1_loss(net(tensor(small)), tensor(large))
         optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(net.parameters(), 0.1)
         optimiser.step()
         step += 1
@@ -103,7 +103,7 @@ def teach(net: Crisp, pictures: Sequence[Pixels], seconds: float, rng: np.random
 
 def patch(pictures: Sequence[Pixels], rng: np.random.Generator) -> Pixels:
     """A square at random, turned and mirrored at random: uint8 (PATCH, PATCH, 3)."""
-    picture = pictures[rng.integers(len(pictures))]
+    picture = pictures[int(rng.integers(len(pictures)))]
     y, x = (int(rng.integers(0, side - PATCH + 1)) for side in picture.shape[:2])
     part = np.rot90(picture[y : y + PATCH, x : x + PATCH], int(rng.integers(4)))
     return np.ascontiguousarray(part[:, ::-1] if rng.random() < 0.5 else part)

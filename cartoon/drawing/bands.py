@@ -25,7 +25,7 @@ MARGIN: Final = 0.03
 
 
 @dataclass(frozen=True, eq=False)
-class Sheet:
+class Band:
     """What a painter gets: rows of a picture.
 
     stack: (1, 11, h, W). faces: in px of these rows. width: of the largest face, px. smooth: makes planes
@@ -35,7 +35,7 @@ class Sheet:
     stack: Tensor
     faces: tuple[FaceTones, ...]
     width: float
-    smooth: Callable[[str, Callable[["Sheet"], Tensor]], Tensor]
+    smooth: Callable[[str, Callable[["Band"], Tensor]], Tensor]
 
 
 def cuts(shape: Sequence[int], margin: int) -> Iterator[tuple[slice, slice, slice]]:
@@ -48,13 +48,13 @@ def cuts(shape: Sequence[int], margin: int) -> Iterator[tuple[slice, slice, slic
         yield slice(low, high), slice(top, bottom), slice(top - low, bottom - low)
 
 
-def bands(stack: Tensor, faces: Sequence[FaceTones]) -> Iterator[tuple[Sheet, slice, slice]]:
-    """Sheets that make up a picture: with each the rows it is responsible for, in the picture and in the sheet."""
+def bands(stack: Tensor, faces: Sequence[FaceTones]) -> Iterator[tuple[Band, slice, slice]]:
+    """Bands that make up a picture: with each the rows it is responsible for, in the picture and in the band."""
     picture = _Picture(stack, faces)
     margin = int(MARGIN * picture.width) + 2 * picture.factor
     try:
         for around, own, inner in cuts(stack.shape[2:], margin):
-            yield picture.sheet(around), own, inner
+            yield picture.band(around), own, inner
     finally:
         picture.forget()
 
@@ -67,15 +67,15 @@ class _Picture:
         self.factor = 1
         while 2 * self.factor <= FINEST * self.width:
             self.factor *= 2
-        self._small: Sheet | None = None
+        self._small: Band | None = None
         self._kept: dict[str, Tensor] = {}
 
-    def sheet(self, rows: slice) -> Sheet:
+    def band(self, rows: slice) -> Band:
         """Some rows; they start at a multiple of RASTER, and so of the factor."""
         low, high = rows.start, rows.stop
         faces = tuple(moved(face, 0, low) for face in self.faces)
 
-        def smooth(name: str, make: Callable[[Sheet], Tensor]) -> Tensor:
+        def smooth(name: str, make: Callable[[Band], Tensor]) -> Tensor:
             if name not in self._kept:
                 self._kept[name] = make(self._reduced())
             first = max(low // self.factor - 1, 0)  # a row more, to be linear up to the border
@@ -85,24 +85,24 @@ class _Picture:
             return grown[:, :, skipped:]
 
         height, width = self.stack.shape[2:]
-        sheet = Sheet(self.stack[:, :, rows], faces, self.width, smooth)
+        band = Band(self.stack[:, :, rows], faces, self.width, smooth)
         if self.factor == 1 and high - low == height:
-            self._small = sheet
-        return sheet
+            self._small = band
+        return band
 
     def forget(self) -> None:
         """Let go of what was made: in a circle of references half a gigabyte would wait for the garbage collector."""
         self._small = None
         self._kept.clear()
 
-    def _reduced(self) -> Sheet:
+    def _reduced(self) -> Band:
         if self._small is None:
             faces = tuple(_shrunk(face, self.factor) for face in self.faces)
-            self._small = Sheet(reduced(self.stack, self.factor), faces, self.width / self.factor, _already)
+            self._small = Band(reduced(self.stack, self.factor), faces, self.width / self.factor, _already)
         return self._small
 
 
-def _already(name: str, make: Callable[[Sheet], Tensor]) -> Tensor:
+def _already(name: str, make: Callable[[Band], Tensor]) -> Tensor:
     raise AssertionError(f"{name} is made on a picture that is reduced already")
 
 

@@ -1,4 +1,4 @@
-"""Layers -> the finished drawing: paint, features, colours, finish, strength, background; in that order.
+"""Layers -> the finished drawing: paint, features, colours, texture, strength, background; in that order.
 
 The teacher's layers and the network's go through here alike.
 """
@@ -14,33 +14,33 @@ from torch import Tensor
 
 from cartoon.drawing.bands import cuts
 from cartoon.drawing.compose import Picture, Stack, correct_cast, correct_skin
-from cartoon.drawing.features import draw_features
-from cartoon.drawing.painters import Painted, paint
-from cartoon.drawing.textures import finish
-from cartoon.drawing.tones import FaceTones, measure
+from cartoon.drawing.features.draw import draw_features
+from cartoon.drawing.painters import PAINTERS, Painter, paint
+from cartoon.drawing.textures import Ground, lay_texture
+from cartoon.drawing.tones import measure
 from cartoon.faces.guide import Plane, Points
 from cartoon.images.resize import drawing_share
 from cartoon.images.types import Pixels
 from cartoon.models.layers import ALPHA, BACKGROUND, FOREGROUND, luma, over
-from cartoon.styles.catalogue import PAINTED
+from cartoon.styles.card import PLAIN
 
 FLAT_FROM: Final = 0.45
 """From this strength on the flattened photo shows through the drawing, below it more and more the photo itself."""
-COLOURED: Final = ("anime", "comic", "watercolor")
-"""Painters whose colours are kept near the photo's; graphite and a user's own style have their own."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What is asked of a rendering. painter: a StyleCard's; strength, background: as in Options; seed: of the finish,
-    the same for one photo at every size and strength; finished: False leaves halftone, washes and hatching out, as
-    comparisons with the teacher want."""
+    """What is asked of a rendering.
+
+    painter, texture: a StyleCard's; PLAIN leaves the texture out, as comparisons with the teacher want. strength,
+    background: as in Options. seed: of the texture, the same for one photo at every size and strength.
+    """
 
     painter: str
+    texture: str
     strength: float = 1.0
     background: str = "drawn"
     seed: int = 0
-    finished: bool = True
 
 
 def render(stack: Stack, photo: Pixels, faces: Sequence[Points], asked: Asked) -> tuple[Picture, Plane | None]:
@@ -49,18 +49,20 @@ def render(stack: Stack, photo: Pixels, faces: Sequence[Points], asked: Asked) -
     stack: (11, H, W). photo: uint8 (H, W, 3), warped as the layers are. faces: landmarks (478, 2), px.
     Returns the picture (H, W, 3), 0..1, whose planes lie apart in memory, and its alpha (H, W), None when opaque.
     """
+    painter = PAINTERS[asked.painter]
     with torch.inference_mode():
         layers = torch.from_numpy(stack)[None]
         tones = [tone for tone in (measure(stack, photo, face) for face in faces) if tone is not None]
         painted = paint(layers, tones, asked.painter)
-        draw_features(painted.person, photo, tones, asked.painter)
+        draw_features(painted.person, photo, tones, painter.features)
         painted.person.clamp_(0, 1)
         painted.backdrop.clamp_(0, 1)
-        if asked.painter in COLOURED:
+        if not painter.own_colours:
             correct_skin(_view(painted.person), photo, faces)
-        drawn, cover = _drawn(painted, layers, photo, tones, asked), painted.cover
-        del painted  # at 4096 px its planes are 400 MB
-        drawn = _mixed(drawn, layers, photo, asked)
+        ground, cover = Ground(painted, layers, tones, asked.seed, asked.background == "drawn"), painted.cover
+        drawn = _drawn(ground, photo, asked)
+        del painted, ground  # at 4096 px the planes are 400 MB
+        drawn = _mixed(drawn, layers, photo, painter, asked.strength)
         if asked.background == "transparent":
             return _view(drawn), cover[0, 0].numpy()
         if asked.background != "drawn":
@@ -68,38 +70,38 @@ def render(stack: Stack, photo: Pixels, faces: Sequence[Points], asked: Asked) -
         return _view(drawn), None
 
 
-def _drawn(painted: Painted, layers: Tensor, photo: Pixels, tones: Sequence[FaceTones], asked: Asked) -> Tensor:
+def _drawn(ground: Ground, photo: Pixels, asked: Asked) -> Tensor:
     """The drawing at full strength: on its own backdrop, or the person alone where another background is asked for."""
-    whole = asked.background == "drawn"
+    painted, whole = ground.painted, ground.whole
     picture = (
         torch.lerp(painted.backdrop, painted.person, painted.cover, out=painted.backdrop) if whole else painted.person
     )
-    if whole and asked.painter in COLOURED:
+    if whole and not PAINTERS[asked.painter].own_colours:
         correct_cast(_view(picture), photo)
-    if not asked.finished:
-        return picture
-    return finish(picture, painted, layers, tones, asked.painter, asked.seed, whole).clamp_(0, 1)
+    if asked.texture == PLAIN:
+        return picture.clamp_(0, 1)
+    return lay_texture(picture, ground, asked.texture).clamp_(0, 1)
 
 
-def _mixed(drawn: Tensor, layers: Tensor, photo: Pixels, asked: Asked) -> Tensor:
-    """The drawing over the flattened photo over the photo; the layers of a user's own style are no photo."""
-    if asked.strength >= 1:
+def _mixed(drawn: Tensor, layers: Tensor, photo: Pixels, painter: Painter, strength: float) -> Tensor:
+    """The drawing over the flattened photo over the photo."""
+    if strength >= 1:
         return drawn
     for _, rows, _ in cuts(drawn.shape[2:], 0):  # in place and in bands: at 4096 px a whole copy is 200 MB
-        drawn[:, :, rows] = _mixed_rows(drawn[:, :, rows], layers[:, :, rows], photo[rows], asked)
+        drawn[:, :, rows] = _mixed_rows(drawn[:, :, rows], layers[:, :, rows], photo[rows], painter, strength)
     return drawn
 
 
-def _mixed_rows(drawn: Tensor, layers: Tensor, photo: Pixels, asked: Asked) -> Tensor:
-    if asked.painter == PAINTED:
+def _mixed_rows(drawn: Tensor, layers: Tensor, photo: Pixels, painter: Painter, strength: float) -> Tensor:
+    if not painter.flattened:
         base = _scaled(photo)
     else:
         flat = over(layers[:, BACKGROUND], layers[:, FOREGROUND], layers[:, ALPHA : ALPHA + 1])
-        if asked.painter not in COLOURED:  # a flag's red behind graphite would be neither photo nor drawing
-            flat = over(flat, luma(flat).expand(-1, 3, -1, -1), drawing_share(asked.strength))
-        t = min(asked.strength / FLAT_FROM, 1.0)
+        if painter.own_colours:  # a flag's red behind graphite would be neither photo nor drawing
+            flat = over(flat, luma(flat).expand(-1, 3, -1, -1), drawing_share(strength))
+        t = min(strength / FLAT_FROM, 1.0)
         base = flat if t == 1 else torch.lerp(_scaled(photo), flat, t * t * (3 - 2 * t), out=flat)
-    return torch.lerp(base, drawn, drawing_share(asked.strength), out=base)
+    return torch.lerp(base, drawn, drawing_share(strength), out=base)
 
 
 def _behind(background: str, photo: Pixels) -> Tensor:

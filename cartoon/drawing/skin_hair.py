@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from cartoon.drawing.areas import Window, beards, bounds, feature_areas, grid, moved
-from cartoon.drawing.bands import Sheet
+from cartoon.drawing.bands import Band
 from cartoon.drawing.tones import EQUALISE_SIGMA, EQUALISED, SMOOTH_SIGMA, FaceTones
 from cartoon.models.layers import (
     ALPHA,
@@ -67,9 +67,9 @@ class HairLook:
 class Regions:
     """Skin, hair and the rest of the person, recoloured each on its own; every face with its own tones."""
 
-    def __init__(self, sheet: Sheet, crisp: bool = False) -> None:
-        self.sheet, self.crisp = sheet, crisp
-        stack, faces = sheet.stack, sheet.faces
+    def __init__(self, band: Band, crisp: bool = False) -> None:
+        self.band, self.crisp = band, crisp
+        stack, faces = band.stack, band.faces
         low, high = (0.3, 0.7) if crisp else (0.2, 0.8)
         skin = stack[:, SKIN : SKIN + 1]
         hair = stack[:, HAIR : HAIR + 1]
@@ -99,27 +99,27 @@ class Regions:
         """Hair and skin as their painters have them, laid over `base` in place."""
         areas = [bounds(mask) for mask in (self.hair, self.skin)]
         if any(areas):
-            painted = self.sheet.smooth("figure", partial(self._painted, hair, skin, base.shape[1]))
+            painted = self.band.smooth("figure", partial(self._painted, hair, skin, base.shape[1]))
             for area, mask, over_it in zip(areas, (self.hair, self.skin), painted.chunk(2, 1), strict=True):
                 if area:
                     part = np.s_[:, :, area[0], area[1]]
                     base[part] = over(base[part], over_it[part], mask[part])
         return base
 
-    def _painted(self, hair: "_Painter", skin: "_Painter", channels: int, sheet: Sheet) -> Tensor:
-        """Hair and skin of a sheet, (1, channels, H, W) each, joined; zeros where there is none of it."""
-        regions = self if sheet is self.sheet else Regions(sheet, self.crisp)
+    def _painted(self, hair: "_Painter", skin: "_Painter", channels: int, band: Band) -> Tensor:
+        """Hair and skin of a band, (1, channels, H, W) each, joined; zeros where there is none of it."""
+        regions = self if band is self.band else Regions(band, self.crisp)
         # Eyes and lips are drawn afterwards: skin goes on under them instead of taking on their colours.
-        bare = sheet.stack[:, SKIN : SKIN + 1] * (1 - regions.quiet) * (1 - regions.beard)
-        rgb = sheet.stack[:, FOREGROUND]
+        bare = band.stack[:, SKIN : SKIN + 1] * (1 - regions.quiet) * (1 - regions.beard)
+        rgb = band.stack[:, FOREGROUND]
         result = rgb.new_zeros(1, 2 * channels, *rgb.shape[2:])
         for mask, painter, planes in zip((regions.hair, regions.skin), (hair, skin), result.chunk(2, 1), strict=True):
             found = bounds(mask)
             if found:
                 part = np.s_[:, :, found[0], found[1]]
-                faces = tuple(moved(face, found[1].start, found[0].start) for face in sheet.faces)
+                faces = tuple(moved(face, found[1].start, found[0].start) for face in band.faces)
                 planes[part] = painter(
-                    _Part(rgb[part], regions.hair[part], bare[part], regions.beard[part], faces, sheet.width)
+                    _Part(rgb[part], regions.hair[part], bare[part], regions.beard[part], faces, band.width)
                 )
         return result
 

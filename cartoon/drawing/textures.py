@@ -1,4 +1,4 @@
-"""What no network can learn, drawn last: halftone dots, wash border and grain, hatching, paper.
+"""The textures by name, which no network can learn and which are drawn last: halftone dots, washes, hatching.
 
 Pure torch, seeded per picture: the same photo always gets the same grain, another photo another. All sizes follow the
 face, so that a drawing looks the same at every resolution.
@@ -42,27 +42,33 @@ def seed_of(pixels: NDArray[np.uint8]) -> int:
     return zlib.crc32(np.ascontiguousarray(pixels[::step, ::step]).tobytes())
 
 
-def finish(
-    picture: Tensor, painted: Painted, stack: Tensor, faces: Sequence[FaceTones], style: str, seed: int, whole: bool
-) -> Tensor:
-    """Finish a flattened picture (1, 3, H, W) in a style's manner; styles without a finish return it as it is.
+@dataclass(frozen=True, eq=False)
+class Ground:
+    """What a texture is laid on: a painted stack (1, 11, H, W), the faces in it, the seed of whatever is random.
 
-    painted, stack, faces: what the picture was made from. whole: False where the person stands on another background
-    than the drawn one; then nothing is done to that background. The planes of `painted` may be used up.
+    whole: False where the person stands on another background than the drawn one; nothing is done to that background.
+    The planes of `painted` may be used up.
     """
-    finisher = _FINISHERS.get(style)
-    if finisher is None:
-        return picture
-    noise = _Noise(picture, seed)
-    spare = painted.person if whole else painted.backdrop  # the one of the two that is not the picture
+
+    painted: Painted
+    stack: Tensor
+    faces: Sequence[FaceTones]
+    seed: int
+    whole: bool
+
+
+def lay_texture(picture: Tensor, ground: Ground, texture: str) -> Tensor:
+    """Lay the texture of that name in TEXTURES over a flattened picture (1, 3, H, W)."""
+    lay, painted = TEXTURES[texture], ground.painted
+    noise = _Noise(picture, ground.seed)
+    spare = painted.person if ground.whole else painted.backdrop  # the one of the two that is not the picture
     for around, own, inner in cuts(picture.shape[2:], int(REACH * painted.width) + 2):
-        part, cover, layers = (plane[:, :, around] for plane in (picture, painted.cover, stack))
-        near = tuple(moved(face, 0, around.start) for face in faces)
-        band = _Band(part, cover, layers, near, painted.width, around, noise)
-        finished = finisher(band, whole)
-        if finished.shape == picture.shape:
-            return finished
-        spare[:, :, own] = finished[:, :, inner]
+        part, cover, layers = (plane[:, :, around] for plane in (picture, painted.cover, ground.stack))
+        near = tuple(moved(face, 0, around.start) for face in ground.faces)
+        laid = lay(_Flat(part, cover, layers, near, painted.width, around, noise), ground.whole)
+        if laid.shape == picture.shape:
+            return laid
+        spare[:, :, own] = laid[:, :, inner]
     return spare
 
 
@@ -151,8 +157,8 @@ class _Noise:
 
 
 @dataclass(frozen=True, eq=False)
-class _Band:
-    """Rows of a picture that is being finished: (1, C, h, w) each, faces in px of these rows, width of the largest."""
+class _Flat:
+    """Rows of a flattened picture: (1, C, h, w) each, faces in px of these rows, width of the largest."""
 
     picture: Tensor
     cover: Tensor
@@ -169,24 +175,24 @@ class _Band:
         return torch.arange(self.noise.width, device=device, dtype=torch.float32)[None, :], y
 
 
-def _halftone(band: _Band, whole: bool) -> Tensor:
+def _halftone(flat: _Flat, whole: bool) -> Tensor:
     """Dots in the skin's shade and over the backdrop, darker towards its foot."""
-    picture, pitch = band.picture, max(3.0, 0.026 * band.width)
-    x, y = band.axes()
-    skin = smoothstep(band.stack[:, SKIN : SKIN + 1], 0.6, 0.9)
-    if band.faces:
-        face = max(band.faces, key=lambda f: f.width)
-        light = blur(luma(band.stack[:, :3]), 0.02 * face.width)
+    picture, pitch = flat.picture, max(3.0, 0.026 * flat.width)
+    x, y = flat.axes()
+    skin = smoothstep(flat.stack[:, SKIN : SKIN + 1], 0.6, 0.9)
+    if flat.faces:
+        face = max(flat.faces, key=lambda f: f.width)
+        light = blur(luma(flat.stack[:, :3]), 0.02 * face.width)
         shade = ((face.cuts[2] - light) / max(face.cuts[2] - face.cuts[0], 0.05)).clamp(0, 1)
         dark = blur(picture, 0.012 * face.width) * torch.tensor([0.80, 0.68, 0.66], device=picture.device).view(
             1, 3, 1, 1
         )
-        away = 1 - feature_areas(band.stack, band.faces)[0]
+        away = 1 - feature_areas(flat.stack, flat.faces)[0]
         dots = _screen(x, y, pitch, 0.42, 0.5 * shade) * skin * away
         picture = over(picture, dark, 0.5 * dots)
     if whole:
-        foot = (0.10 + 0.42 * y / band.noise.height).clamp(0, 0.6).expand(1, 1, -1, band.noise.width)
-        dots = _screen(x, y, 1.6 * pitch, 0.42, foot) * (1 - band.cover)
+        foot = (0.10 + 0.42 * y / flat.noise.height).clamp(0, 0.6).expand(1, 1, -1, flat.noise.width)
+        dots = _screen(x, y, 1.6 * pitch, 0.42, foot) * (1 - flat.cover)
         picture = picture * (1 - 0.17 * dots)
     return picture
 
@@ -206,22 +212,22 @@ def _pigment(colour: Tensor, density: Tensor) -> Tensor:
     return (colour - (colour - colour * colour) * (density - 1)).clamp(0, 1)
 
 
-def _wash(band: _Band, whole: bool) -> Tensor:
+def _wash(flat: _Flat, whole: bool) -> Tensor:
     """Hand wobble, edge darkening, uneven pigment, paper; a torn border of its own for every picture."""
-    picture, fw, noise, rows = band.picture, band.width, band.noise, band.rows
+    picture, fw, noise, rows = flat.picture, flat.width, flat.noise, flat.rows
     flow, fine = noise.cloud(rows, 1, 0.35 * fw), noise.cloud(rows, 2, 0.10 * fw)
     tooth = noise.paper(rows, 9, max(0.8, 0.005 * fw))
     y = blur(luma(picture), max(0.8, 0.006 * fw))
     rim = (blur(y, max(1.6, 0.016 * fw)) - y).clamp_min(0)  # a wash is darkest just inside its edge
-    uneven = (0.17 * flow + 0.08 * fine) * (1 - 0.45 * smoothstep(band.stack[:, SKIN : SKIN + 1], 0.5, 0.9))
+    uneven = (0.17 * flow + 0.08 * fine) * (1 - 0.45 * smoothstep(flat.stack[:, SKIN : SKIN + 1], 0.5, 0.9))
     density = 1 + 5.0 * rim + uneven + 0.22 * (0.5 - tooth)
     paper = torch.tensor(WATER_PAPER, device=picture.device).view(1, 3, 1, 1) * (1 - 0.018 * (tooth - 0.5))
     if not whole:
-        return over(picture, _pigment(picture, density), band.cover)
+        return over(picture, _pigment(picture, density), flat.cover)
     wet = _pigment(picture, density)
     u, v = (
         (axis / max(side - 1, 1) * 2 - 1).abs()
-        for axis, side in zip(band.axes(), (noise.width, noise.height), strict=True)
+        for axis, side in zip(flat.axes(), (noise.width, noise.height), strict=True)
     )
     maker = np.random.default_rng(noise.seed)
     round_, low = float(maker.uniform(3.5, 7)), float(maker.uniform(0.86, 0.93))
@@ -230,12 +236,12 @@ def _wash(band: _Band, whole: bool) -> Tensor:
     front = (1 - (border - low).abs() / 0.03).clamp(0, 1)  # pigment gathers where the water stopped
     wet = _pigment(wet, 1 + 0.5 * front)
     thin = (0.30 + 0.70 * smoothstep(0.4 * noise.cloud(rows, 4, 0.8 * fw) + 1.15 - border, 0.0, 0.6)).clamp(0, 1)
-    return paper + inside * torch.maximum(band.cover, thin) * (wet - paper)
+    return paper + inside * torch.maximum(flat.cover, thin) * (wet - paper)
 
 
-def _hatch(band: _Band, whole: bool) -> Tensor:
+def _hatch(flat: _Flat, whole: bool) -> Tensor:
     """Graphite: layers of slanted strokes as dense as the tone asks, on a smudged ground, on toothed paper."""
-    picture, fw, noise, rows = band.picture, band.width, band.noise, band.rows
+    picture, fw, noise, rows = flat.picture, flat.width, flat.noise, flat.rows
     thick, length = max(1.2, 0.0072 * fw), max(12.0, 0.15 * fw)
     tooth = noise.paper(rows, 9, max(0.7, 0.004 * fw))
     y = luma(picture)
@@ -254,11 +260,12 @@ def _hatch(band: _Band, whole: bool) -> Tensor:
     graphite = (graphite + 0.95 * detail) * (0.74 + 0.26 * smoothstep(tooth, 0.15, 0.8))
     paper = torch.tensor(SKETCH_PAPER, device=picture.device).view(1, 3, 1, 1) * (1 - 0.03 * (1 - tooth) * 0.5)
     drawn = paper * (1 - graphite.clamp(0, 0.94))
-    return drawn if whole else over(picture, drawn, band.cover)
+    return drawn if whole else over(picture, drawn, flat.cover)
 
 
-_FINISHERS: Final[dict[str, Callable[[_Band, bool], Tensor]]] = {
-    "comic": _halftone,
-    "watercolor": _wash,
-    "sketch": _hatch,
+TEXTURES: Final[dict[str, Callable[[_Flat, bool], Tensor]]] = {
+    "halftone": _halftone,
+    "wash": _wash,
+    "hatching": _hatch,
 }
+"""By the names that style cards give them (cartoon.styles.card)."""

@@ -20,7 +20,7 @@ from cartoon.errors import (
     UnreadableError,
     UnsupportedError,
 )
-from cartoon.images import decoders, screening
+from cartoon.images import decoders, kinds, screening
 from cartoon.images.colour import Colours, to_srgb
 from cartoon.images.types import Alpha, Photo, Pixels
 
@@ -122,7 +122,7 @@ def size_of(path: Path, name: str, max_pixels: int = MAX_PIXELS) -> tuple[int, i
             raise UnsupportedError(f"{name} is not an ordinary file: name a picture file.")
         with path.open("rb") as file:
             data = file.read(_HEADER_BYTES)
-            kind = screening.kind_of(data, name)
+            kind = kinds.kind_of(data, name)
             size = _header_size(kind, data, name) if kind in _HEADER_FIRST else None
             size = size or _header_size(kind, data + file.read(), name)
     except OSError as problem:
@@ -144,9 +144,7 @@ def read(path: Path, name: str | None = None, max_pixels: int = MAX_PIXELS) -> P
         if not stat.S_ISREG(status.st_mode):  # a pipe would be waited on for ever
             raise UnsupportedError(f"{name} is not an ordinary file: name a picture file.")
         with path.open("rb") as file:
-            screening.kind_of(
-                file.read(screening.HEAD_BYTES), name
-            )  # A film of gigabytes is turned away by its first bytes.
+            kinds.kind_of(file.read(kinds.HEAD_BYTES), name)  # A film of gigabytes is turned away by its first bytes.
             most = 16 * max_pixels + (64 << 20)  # no format needs more than 16 bytes a pixel, metadata aside
             if status.st_size > most:
                 raise TooLargeError(f"{name} has {status.st_size >> 20} MB, more than is safe to decode: shrink it.")
@@ -160,7 +158,7 @@ def read(path: Path, name: str | None = None, max_pixels: int = MAX_PIXELS) -> P
     return decode(data, name, max_pixels)
 
 
-def _header_size(kind: screening.Kind, data: bytes, name: str) -> tuple[int, int] | None:
+def _header_size(kind: kinds.Kind, data: bytes, name: str) -> tuple[int, int] | None:
     """(width, height) where the header is whole in `data`."""
     try:
         width, height = decoders.opened(screening.Screened(kind, data), name).size
@@ -216,7 +214,7 @@ def _kept(picture: decoders.Picture) -> Colours:
     return Colours(np.concatenate(pixels), None if opaque else np.concatenate(alphas), notes)
 
 
-def _photo(picture: decoders.Picture, kind: screening.Kind, name: str, whole: tuple[int, int]) -> Photo:
+def _photo(picture: decoders.Picture, kind: kinds.Kind, name: str, whole: tuple[int, int]) -> Photo:
     colours = _kept(picture)
     notes = [*picture.notes, *colours.notes]
     height, width = colours.pixels.shape[:2]

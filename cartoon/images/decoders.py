@@ -9,9 +9,9 @@ from typing import Final, cast
 from PIL import Image, ImageFile
 
 from cartoon.errors import UnsupportedError
-from cartoon.images import screening
+from cartoon.images import kinds, screening
 
-_PLUGINS: Final[dict[screening.Kind, tuple[str, str]]] = {
+_PLUGINS: Final[dict[kinds.Kind, tuple[str, str]]] = {
     "JPEG": ("JpegImagePlugin", "JpegImageFile"),
     "PNG": ("PngImagePlugin", "PngImageFile"),
     "WEBP": ("WebPImagePlugin", "WebPImageFile"),

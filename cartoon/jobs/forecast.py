@@ -14,17 +14,11 @@ from cartoon.jobs.inputs.hashing import Watcher, silent
 from cartoon.jobs.model import Entry
 from cartoon.models.cores import usable_cores
 from cartoon.options import Options
+from cartoon.styles.card import PNG_BYTES_PER_PIXEL
+from cartoon.styles.catalogue import shipped
 
-BYTES_PER_PIXEL: Final[dict[tuple[str, ...], float]] = {
-    ("anime", "png"): 0.9,
-    ("comic", "png"): 1.1,
-    ("watercolor", "png"): 1.1,
-    ("sketch", "png"): 1.7,
-    ("jpg",): 0.35,
-    ("webp",): 0.2,
-    ("png",): 1.7,
-}
-"""Of results at 1024 px and quality 95, measured over the example portraits; the last three for any other style."""
+BYTES_PER_PIXEL: Final = {"jpg": 0.35, "webp": 0.2}
+"""Of results at 1024 px and quality 95, measured over the example portraits; a PNG's stand in the style's card."""
 SECONDS_A_PHOTO: Final = 0.04
 SECONDS_A_MEGAPIXEL: Final = 0.17
 """On 2 cores, several photos under way (`benchmarks.throughput`: 7.4 photos of 0.55 megapixels a second)."""
@@ -118,7 +112,8 @@ def _drawn(size: tuple[int, int], options: Options) -> tuple[int, int]:
 
 
 def _bytes_a_pixel(style: str, format: str) -> float:
-    return BYTES_PER_PIXEL.get((style, format)) or BYTES_PER_PIXEL[(format,)]
+    card = shipped(style)
+    return BYTES_PER_PIXEL.get(format) or (card.png_bytes_per_pixel if card else PNG_BYTES_PER_PIXEL)
 
 
 def duration(seconds: float) -> str:

@@ -15,8 +15,8 @@ from cartoon.models.devices import DTYPES, Precision, pick_device, pick_precisio
 from cartoon.models.layers import PLANES
 from cartoon.models.self_check import scene, trusted
 from cartoon.models.style_file import MULTIPLE
-from cartoon.models.tiles import Tile, cut
-from cartoon.models.unet import CartoonNet
+from cartoon.models.tiling import Tile, cut_evenly
+from cartoon.models.unet_inference import InferenceNet
 from cartoon.models.weights import Weights, load_weights
 
 PROBES: Final = ((32, 256), (80, 48))
@@ -78,7 +78,7 @@ class StyleNet:
         """
         height, width = canvas.pixels.shape[:2]
         full = whole((height, width))
-        tiles = list(cut(full, tile))
+        tiles = list(cut_evenly(full, tile))
         deep: torch.Tensor | None = None
         for part in tiles:
             found = self._net.encoded(self._net.scaled(self._seen(canvas, part)))[0]
@@ -87,7 +87,7 @@ class StyleNet:
             (rows, columns), (inner_rows, inner_columns) = part.place(MULTIPLE), part.inner(MULTIPLE)
             deep[..., rows, columns] = found[..., inner_rows, inner_columns]
         assert deep is not None
-        seen = self._net.attend.look(deep)
+        seen = self._net.attend.keys_values(deep)
         result = np.empty((len(PLANES), height, width), np.float32)
         for part in tiles:
             planes = self._net.layers(self._seen(canvas, part), seen=seen)
@@ -96,7 +96,7 @@ class StyleNet:
             into[:] = planes[0, :, inner_rows, inner_columns][:, : into.shape[1], : into.shape[2]].cpu().numpy()
         return Drawn(result)
 
-    def _run(self, net: CartoonNet, batch: Sequence[Canvas], shape: tuple[int, int]) -> list[Drawn]:
+    def _run(self, net: InferenceNet, batch: Sequence[Canvas], shape: tuple[int, int]) -> list[Drawn]:
         sizes = [(canvas.pixels.shape[0], canvas.pixels.shape[1]) for canvas in batch]
         planes = net.layers(self._inputs(batch, shape), sizes).cpu().numpy()
         return [
@@ -105,7 +105,7 @@ class StyleNet:
         ]
 
     @torch.inference_mode()
-    def _probe(self, net: CartoonNet) -> list[NDArray[np.float32]]:
+    def _probe(self, net: InferenceNet) -> list[NDArray[np.float32]]:
         """What a network makes of PROBES, the way that photos go."""
         drawn = []
         for shape in PROBES:
@@ -137,10 +137,10 @@ def whole(shape: Sequence[int]) -> tuple[int, int]:
     return -(-shape[0] // MULTIPLE) * MULTIPLE, -(-shape[1] // MULTIPLE) * MULTIPLE
 
 
-def _placed(weights: Weights, name: str, device: torch.device, precision: Precision) -> CartoonNet:
+def _placed(weights: Weights, name: str, device: torch.device, precision: Precision) -> InferenceNet:
     """The network of weights on a device. name: of their file. Raises StyleError where they are another network's."""
     with torch.device("meta"):  # shapes alone: whatever a file claims to need, no memory is taken for it
-        net = CartoonNet(weights.config)
+        net = InferenceNet(weights.config)
     try:
         net.load_state_dict(weights.state, assign=True)
     except RuntimeError as error:

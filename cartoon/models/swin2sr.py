@@ -51,7 +51,7 @@ _DAMAGED: Final = (
 def load_network(path: Path) -> Network:
     """Read a file of weights. Raises StyleError, naming the file, when it is missing, damaged or of another network."""
     try:
-        from spandrel.architectures.Swin2SR import Swin2SRArch  # type: ignore[import-untyped]
+        from spandrel.architectures.Swin2SR import Swin2SRArch
     except ImportError as error:
         raise StyleError("Enlarging needs the package spandrel: run `pip install -r requirements.txt`.") from error
     state, library = _state(path), Swin2SRArch()

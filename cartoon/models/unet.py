@@ -1,4 +1,4 @@
-"""The network: photo + guide map -> the eleven planes of cartoon/models/layers.py.
+"""The network as it is trained: photo + guide map -> the eleven planes of cartoon/models/layers.py.
 
 A UNet (Ronneberger et al. 2015) on a pixel-unshuffled photo, with attention gates on its skips (Oktay et al. 2018) and
 one self-attention at 1/16 whose keys and values are pooled (linear cost in pixels). Separate heads draw foreground,
@@ -7,7 +7,7 @@ attention looks beyond its receptive field. The colours are what it changes of t
 away, and a colour that training never showed comes out as it went in.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import cast
@@ -21,13 +21,9 @@ from cartoon.models.style_file import HEAD_WIDTH, MULTIPLE, SHIPPED_CONFIG, NetC
 
 COLOUR_GAIN = 0.1
 """Of the colour heads: an optimiser's steps at the common rate would otherwise be a noise of 5/255 in the picture."""
-STRIP = 1 << 16
-"""Pixels of the finest level that are worked on at a time on a CPU; what layers return then stays in its caches."""
 PART = 16384
-"""Pixels that a normalisation takes at a time on a CPU, for the same reason."""
+"""Pixels that a normalisation takes at a time on a CPU, what its steps return then stays in its caches."""
 _MASKS = len(PLANES) - 6
-_TWICE = {2: torch.float32, 4: torch.float64}
-"""Types of twice so many bytes; of these, rather than of integers, torch's copies are fast on a CPU."""
 
 
 class CartoonNet(nn.Module):
@@ -51,8 +47,6 @@ class CartoonNet(nn.Module):
         self.gate = nn.ModuleList(AttentionGate(a) for a in w[:-1])
         self.fuse = nn.ModuleList(nn.Conv2d(2 * a, a, 1) for a in w[:-1])
         self.decode = nn.ModuleList(_stage(x, n) for x, n in zip(w[:-1], config.depths[:-1], strict=True))
-        # Rows around a strip that its own depend on: two of each block's convolutions, one of stem and heads; even.
-        self.rim = 2 * (config.depths[0] + (1 if config.keeps_photo else 2))
         # Without the photo under the colours the features would have to carry it, and were not taught to.
         self.look = None if config.keeps_photo else _look(w[0])
         self.last = PixelNorm(w[0])
@@ -74,40 +68,13 @@ class CartoonNet(nn.Module):
             return colours + 0.5, logits
         return COLOUR_GAIN * colours + torch.cat([photo, photo], 1), logits
 
-    def layers(
-        self, inputs: Tensor, sizes: Sequence[tuple[int, int]] | None = None, seen: "Seen | None" = None
-    ) -> Tensor:
-        """As forward, joined by `stack`, without gradients, in less time and memory.
-
-        inputs: photo and guide, uint8 (B, H, W, 3 + G). sizes: (height, width) of each picture in the upper left
-        corner, where the rest is padding. seen: what the attention looks at instead, where the input is one tile of a
-        larger picture. Returns (B, 11, h, w), as large as the largest of `sizes`.
-        """
-        x = self.scaled(inputs)
-        coarse, skip = self._coarse(x, sizes, seen)
-        photo = inputs[..., :3].permute(0, 3, 1, 2)
-        height, width = (max(sides) for sides in zip(*(sizes or [(inputs.shape[1], inputs.shape[2])]), strict=True))
-        result = torch.empty(len(inputs), len(PLANES), height, width, device=x.device)
-        # Without a photo under them the colours would be rounded to 1/255 by a bfloat16's eight bits.
-        weight, bias = self._heads(x.dtype if self.config.keeps_photo else torch.float32)
-        for around, own, inner in _strips(x, skip.shape[2:], self.rim):
-            below = slice(around.start // 2, around.stop // 2)
-            features = self._to_heads(coarse[:, :, below], skip[:, :, around], x[:, :3, _pixels(around)])
-            planes = F.conv2d(features.to(weight.dtype), weight, bias, padding=1)[:, :, inner]
-            rows = slice(2 * own.start, min(2 * own.stop, height))
-            _shuffle(planes, result[:, :, rows])
-            self._finish(result[:, :, rows], photo[:, :, rows, :width])
-        return result
-
-    def scaled(self, inputs: Tensor) -> Tensor:
-        """uint8 (B, H, W, C) -> (B, C, H, W), -0.5..0.5 in the network's number format."""
-        return inputs.to(self.stem.weight.dtype).div_(255).sub_(0.5).permute(0, 3, 1, 2)
-
-    def _coarse(self, x: Tensor, sizes: Sequence[tuple[int, int]] | None, seen: "Seen | None") -> tuple[Tensor, Tensor]:
+    def _coarse(
+        self, x: Tensor, sizes: Sequence[tuple[int, int]] | None, seen: "KeysValues | None"
+    ) -> tuple[Tensor, Tensor]:
         """All but the last step up, for photo and guide as -0.5..0.5: (B, w1, H/4, W/4), and its skip."""
         x, skips = self.encoded(x)
         if seen is None:
-            seen = self.attend.look(x, sizes and [(-(-h // MULTIPLE), -(-w // MULTIPLE)) for h, w in sizes])
+            seen = self.attend.keys_values(x, sizes and [(-(-h // MULTIPLE), -(-w // MULTIPLE)) for h, w in sizes])
         x = self.middle(self.attend(x, seen))  # (B, w3, H/16, W/16)
         for level in reversed(range(1, len(self.decode))):
             x = self.decode[level](self._merged(level, x, skips.pop()))
@@ -135,35 +102,24 @@ class CartoonNet(nn.Module):
         weight, bias = (torch.cat([getattr(head, name) for head in heads]).to(dtype) for name in ("weight", "bias"))
         return weight, bias
 
-    def _finish(self, planes: Tensor, photo: Tensor) -> None:
-        """What the heads returned becomes a stack, in place; photo: uint8, of the same size."""
-        colours, masks = planes[:, :6], planes[:, 6:]
-        if self.config.keeps_photo:
-            under = photo.contiguous().float().div_(255)
-            for part in (colours[:, :3], colours[:, 3:]):
-                torch.add(under, part, alpha=COLOUR_GAIN, out=part)
-        else:
-            colours += 0.5
-        colours.clamp_(0, 1)
-        masks.sigmoid_()
-
     def encoded(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         """What the attention gets, (B, w3, H/16, W/16), and the skips of the levels above it."""
-        # The stem sees 2 x 2 pixels as channels; as one strided convolution that takes no copy.
-        weight = self.stem.weight
-        width, channels, side, _ = weight.shape
-        weight = weight.view(width, channels // 4, 2, 2, side, side).permute(0, 1, 4, 2, 5, 3)
-        weight = weight.reshape(width, channels // 4, 2 * side, 2 * side)
-        parts = []
-        for around, _, inner in _strips(x, (x.shape[2] // 2, x.shape[3] // 2), self.rim):
-            part = F.conv2d(x[:, :, _pixels(around)], weight, self.stem.bias, stride=2, padding=2)
-            parts.append(self.encode[0](part)[:, :, inner])
-        x = parts[0] if len(parts) == 1 else torch.cat(parts, 2)  # (B, w0, H/2, W/2)
+        x = self._finest(x)
         skips: list[Tensor] = [x]
         for down, stage in zip(self.down, self.encode[1:], strict=True):
             x = stage(down(x))
             skips.append(x)  # (B, w[level], H/2^(level+1), ...)
         return skips.pop(), skips
+
+    def _finest(self, x: Tensor) -> Tensor:
+        """Stem and first stage: (B, 3 + G, H, W) -> (B, w0, H/2, W/2)."""
+        # The stem sees 2 x 2 pixels as channels; as one strided convolution that takes no copy.
+        weight = self.stem.weight
+        width, channels, side, _ = weight.shape
+        weight = weight.view(width, channels // 4, 2, 2, side, side).permute(0, 1, 4, 2, 5, 3)
+        weight = weight.reshape(width, channels // 4, 2 * side, 2 * side)
+        finest: Tensor = self.encode[0](F.conv2d(x, weight, self.stem.bias, stride=2, padding=2))
+        return finest
 
 
 def stack(colours: Tensor, logits: Tensor) -> Tensor:
@@ -189,7 +145,7 @@ class AttentionGate(nn.Module):
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class KeysValues:
     """What attention looks at: keys, values (B, heads, cells, C/heads); there (B, 1, 1, cells), None where all is."""
 
     keys: Tensor
@@ -208,10 +164,10 @@ class PooledAttention(nn.Module):
         self.out = nn.Conv2d(width, width, 1)
         nn.init.zeros_(self.out.weight)
 
-    def forward(self, x: Tensor, seen: "Seen | None" = None) -> Tensor:
+    def forward(self, x: Tensor, seen: "KeysValues | None" = None) -> Tensor:
         """x: (B, C, h, w) -> x plus what attention found in `seen`, or in x itself; same shape."""
         b, c, h, w = x.shape
-        seen = seen or self.look(x)
+        seen = seen or self.keys_values(x)
         q = self._split(self.query(x).flatten(2))  # (B, heads, h*w, C/heads)
         if torch.is_grad_enabled():
             # torch's fused kernel returned NaN gradients on a CPU (2.15.0) once attention had grown sharp.
@@ -222,11 +178,11 @@ class PooledAttention(nn.Module):
         attended: Tensor = x + self.out(found.transpose(2, 3).reshape(b, c, h, w))
         return attended
 
-    def look(self, x: Tensor, sizes: Sequence[tuple[int, int]] | None = None) -> "Seen":
+    def keys_values(self, x: Tensor, sizes: Sequence[tuple[int, int]] | None = None) -> "KeysValues":
         """Keys and values of pictures (B, C, h, w), each of which ends at its (height, width) in `sizes`."""
         cells, there = self._cells(x, sizes)
         key, value = self.key_value(cells).flatten(2).chunk(2, 1)  # (B, C, cells)
-        return Seen(self._split(key), self._split(value), there)
+        return KeysValues(self._split(key), self._split(value), there)
 
     def _split(self, x: Tensor) -> Tensor:
         """(B, C, n) -> (B, heads, n, C/heads)."""
@@ -304,38 +260,6 @@ def _look(width: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(12, 2 * width, 3, padding=1), nn.SiLU(), nn.Conv2d(2 * width, width, 3, padding=1))
 
 
-def _strips(x: Tensor, shape: Sequence[int], rim: int) -> Iterator[tuple[slice, slice, slice]]:
-    """Rows of the finest level to work on at a time: with the rim they see, their own, these among those they see.
-
-    shape: its (height, width). All of it at once where x is on a GPU, and where gradients are wanted.
-    """
-    rows, columns = shape
-    step = rows
-    if x.device.type == "cpu" and not torch.is_grad_enabled():
-        step = max(2 * rim, STRIP // columns // 2 * 2)
-    for top in range(0, rows, step):
-        bottom = min(top + step, rows)
-        low, high = max(top - rim, 0), min(bottom + rim, rows)
-        yield slice(low, high), slice(top, bottom), slice(top - low, bottom - low)
-
-
-def _pixels(rows: slice) -> slice:
-    """The picture's rows under rows of the finest level."""
-    return slice(2 * rows.start, 2 * rows.stop)
-
-
 def _doubled(x: Tensor) -> Tensor:
     """(B, C, h, w) -> (B, C, 2h, 2w), each pixel four times."""
     return F.interpolate(x, scale_factor=2.0, mode="nearest")
-
-
-def _shuffle(planes: Tensor, into: Tensor) -> None:
-    """F.pixel_shuffle by 2 of (B, 4C, h, w) into (B, C, H, W), which may be a pixel smaller than 2h x 2w."""
-    batch, channels, height, width = planes.shape
-    # Two neighbours in a row of the result are neighbouring channels: moved as one number of twice the bytes, they
-    # come to lie side by side by the same copy that takes the channels apart.
-    pairs = planes.permute(0, 2, 3, 1).contiguous().view(_TWICE[planes.element_size()]).permute(0, 3, 1, 2)
-    rows = pairs.contiguous().view(planes.dtype).view(batch, channels // 4, 2, height, 2 * width)
-    for down in range(2):
-        target = into[:, :, down::2]
-        target.copy_(rows[:, :, down, : target.shape[2], : target.shape[3]])

@@ -8,7 +8,7 @@ import torch
 
 from cartoon.memory import free_memory
 from cartoon.models.style_file import MULTIPLE
-from cartoon.models.tiles import LEAST
+from cartoon.models.tiling import LEAST
 from cartoon.telemetry import metrics
 
 SHARE: Final = 0.8

@@ -334,7 +334,7 @@ def _finish(sketch: _Sketch, options: Options, card: StyleCard) -> Cartoon:
             stack = compose.enlarge(stack, sketch.painted)
             sketch.enlarge(sketch.painted)
     with sketch.timed("render"):
-        asked = Asked(card.painter, options.strength, options.background, seed_of(sketch.photo.pixels))
+        asked = Asked(card.painter, card.texture, options.strength, options.background, seed_of(sketch.photo.pixels))
         picture, cover = render(stack, sketch.warped, sketch.points, asked)
     with sketch.timed("resize"):
         pixels = resize(compose.to_uint8(picture), shape)

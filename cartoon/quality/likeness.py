@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from cartoon.images.types import Cartoon, Photo, Pixels
 from cartoon.options import Options
 from cartoon.quality.texture import surface
+from cartoon.styles.card import GateLimits
 
 SMALL: Final = 192
 """Long side, px, of the copies that are compared."""
@@ -21,11 +22,6 @@ WINDOW: Final = 576
 """Px a side: of larger drawings the middle is measured in its own pixels."""
 LEAST: Final = 0.04
 """Share of the picture that must be left to judge: nobody in front of a plain colour leaves nothing."""
-FADED: Final = ("watercolor", "sketch")
-"""Styles whose drawn background runs out into paper: the person alone says whether the drawing is right."""
-SKETCH_TINT: Final = (1.4, 4.2)
-"""Opponent colour of graphite on the sketch's paper, 0..255."""
-
 Plane = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
 
@@ -42,17 +38,21 @@ class Pair:
     portrait: bool
 
 
-def measure(photo: Photo, cartoon: Cartoon, options: Options, share: float) -> tuple[dict[str, float], bool]:
+def measure(
+    photo: Photo, cartoon: Cartoon, options: Options, gate: GateLimits | None, share: float
+) -> tuple[dict[str, float], bool]:
     """Every measure by name, and whether it is a portrait; share: how much of the drawing there is, 0..1.
+
+    gate: what is known of the style, None for one that was not measured.
 
     Names are missing where there is too little to judge.
     """
     own = _own_mask(cartoon, options)
-    pair = _pair(photo, cartoon, options, own)
+    pair = _pair(photo, cartoon, options, own, fades=gate is not None and gate.fades)
     if float(pair.weight.mean()) < LEAST:
         return {}, pair.portrait
-    sketch = options.style == "sketch"
-    found = _likeness(pair) | _colours(pair, share if sketch else None) | _seams(pair)
+    tint = gate.tint if gate else None
+    found = _likeness(pair) | (_colours(pair) if tint is None else _colours(pair, share, tint)) | _seams(pair)
     height, width = cartoon.pixels.shape[:2]
     drawn = _luma(_window(cartoon.pixels))
     before = _window(_fitted(_luma(photo.pixels), (width, height)))
@@ -77,7 +77,7 @@ def _own_mask(cartoon: Cartoon, options: Options) -> Bytes | None:
     return None
 
 
-def _pair(photo: Photo, cartoon: Cartoon, options: Options, own: Bytes | None) -> Pair:
+def _pair(photo: Photo, cartoon: Cartoon, options: Options, own: Bytes | None, fades: bool) -> Pair:
     height, width = cartoon.pixels.shape[:2]
     scale = SMALL / max(height, width)
     size = (max(8, round(width * scale)), max(8, round(height * scale)))
@@ -94,7 +94,7 @@ def _pair(photo: Photo, cartoon: Cartoon, options: Options, own: Bytes | None) -
             centre, axes = (int(x), int(y + below * wide)), (max(1, int(across * wide)), max(1, int(along * wide)))
             cv2.ellipse(people, centre, axes, 0.0, 0.0, 360.0, (1.0,), cv2.FILLED)
     portrait = float((people * weight).mean()) > LEAST
-    faded = options.style in FADED and options.background in ("drawn", "photo")
+    faded = fades and options.background in ("drawn", "photo")
     person = weight * people if faded and portrait else weight
     return Pair(_fitted(cartoon.pixels, size), _fitted(photo.pixels, size), weight, person, portrait)
 
@@ -172,21 +172,21 @@ def _displaced(a: Plane, b: Plane, weight: Plane) -> tuple[float, float]:
     return min(moved, 9.0), max(0.0, itself - own)
 
 
-def _colours(pair: Pair, sketched: float | None) -> dict[str, float]:
-    """Are they the photo's colours? sketched: a sketch's share, whose colours are its paper's and graphite's."""
+def _colours(pair: Pair, share: float = 0.0, tint: tuple[float, float] | None = None) -> dict[str, float]:
+    """Are they the photo's colours? tint: of a style that gives those up for its own, as far as it is drawn (share)."""
     (a, b), (own_a, own_b) = _opponents(pair.drawn), _opponents(pair.photo)
-    if sketched is not None:
-        kept = (1 - sketched) ** 2
-        own_a, own_b = (own * kept + tint * sketched for own, tint in zip((own_a, own_b), SKETCH_TINT, strict=True))
+    if tint is not None:
+        kept = (1 - share) ** 2
+        own_a, own_b = (own * kept + drawn * share for own, drawn in zip((own_a, own_b), tint, strict=True))
     q = pair.person
-    w = pair.weight if sketched is None else q  # behind a sketched person may be the photo itself
+    w = pair.weight if tint is None else q  # behind a tinted person may be the photo itself
     cast = math.hypot(_mean(a, w) - _mean(own_a, w), _mean(b, w) - _mean(own_b, w))
     a, b, own_a, own_b = (np.asarray(cv2.GaussianBlur(x, (0, 0), 3), np.float32) for x in (a, b, own_a, own_b))
     power, own_power = _mean(a * a + b * b, q), _mean(own_a * own_a + own_b * own_b, q)
     apart = (a - own_a) ** 2 + (b - own_b) ** 2
     common = (_mean(a * own_a + b * own_b, q) + 60) / math.sqrt((power + 60) * (own_power + 60))
-    # How fast a sketch loses the photo's colours on the way to full strength is modelled roughly: trusted at its end.
-    sure = 1.0 if sketched is None else sketched**2
+    # How fast the photo's colours are lost on the way to full strength is modelled roughly: trusted at its end.
+    sure = 1.0 if tint is None else share**2
     return {
         "cast": cast * sure,
         "hues": (1 - common) * sure,

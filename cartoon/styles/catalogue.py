@@ -6,9 +6,7 @@ on offer as soon as it lies in the folder of styles.
 
 import json
 import logging
-import math
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,71 +17,14 @@ from cartoon.assets import ASSETS
 from cartoon.errors import StyleError
 from cartoon.models.style_file import MULTIPLE, config_of, read_metadata
 from cartoon.models.weights import sha256_of
+from cartoon.styles.card import PAINTED as PAINTED  # whoever asks for cards finds their type here too
+from cartoon.styles.card import OwnCard, card_of_row
+from cartoon.styles.card import StyleCard as StyleCard
 
 log = logging.getLogger(__name__)
 
 SUFFIX: Final = ".safetensors"
-PAINTED: Final = "painted"
-"""The painter of layers that are a drawing already: that of every style of a user's own."""
-LICENCE: Final = "your own"
-OWN_ID: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
-ID_RULE: Final = "lowercase letters, digits, - and _, at most 40, a letter or digit first"
-MOST_EXAGGERATED: Final = 2.0
 _CARDS: Final = ASSETS / "styles.json"
-_LONGEST_TEXT: Final = 200
-
-
-@dataclass(frozen=True)
-class StyleCard:
-    """What is known of a style before its network is loaded.
-
-    file: in the assets folder, several styles may share one; of a user's own style the whole path. size_multiple: the
-    network's input sides are padded to a multiple of this. exaggeration: how strongly the style warps a face at
-    exaggeration 1, 1.0 being eyes 22 % larger. painter: which painter of drawing.painters and which finish make a
-    drawing of the layers. head, mask: of DCT-Net's own styles, the network for faces and the picture that blends them.
-    """
-
-    id: str
-    title: str
-    file: str
-    sha256: str
-    licence: str
-    origin: str
-    size_multiple: int
-    exaggeration: float
-    painter: str
-    head: "StyleCard | None" = None
-    mask: str = ""
-
-    @property
-    def path(self) -> Path:
-        """Where the weights lie."""
-        return ASSETS / self.file
-
-
-@dataclass(frozen=True)
-class OwnCard:
-    """What a style file says of itself, as JSON under `card` in its metadata."""
-
-    id: str
-    title: str
-    origin: str
-    licence: str = LICENCE
-    painter: str = PAINTED
-    exaggeration: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.id, str) or not OWN_ID.fullmatch(self.id):
-            raise StyleError(f"the style's name {self.id!r:.60} cannot be used: take {ID_RULE}.")
-        for field in ("title", "origin", "licence"):
-            text = getattr(self, field)
-            if not isinstance(text, str) or not text.strip() or len(text) > _LONGEST_TEXT or not text.isprintable():
-                raise StyleError(f"the style's {field} must be one line of at most {_LONGEST_TEXT} characters.")
-        if self.painter != PAINTED:
-            raise StyleError(f"the style's painter {self.painter!r:.60} is not known here: it must be {PAINTED}.")
-        number = self.exaggeration
-        if not isinstance(number, int | float) or not math.isfinite(number) or not 0 <= number <= MOST_EXAGGERATED:
-            raise StyleError(f"the style's exaggeration must be between 0 and {MOST_EXAGGERATED:g}.")
 
 
 class Register:
@@ -129,9 +70,14 @@ def available() -> tuple[StyleCard, ...]:
     """
     try:
         rows = json.loads(_CARDS.read_text(encoding="utf-8"))
-        return tuple(StyleCard(**row) for row in rows)
-    except (OSError, ValueError, TypeError) as error:
+        return tuple(card_of_row(row) for row in rows)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise StyleError(f"{_CARDS.name} cannot be read ({error}): restore the assets folder.") from error
+
+
+def shipped(style: str) -> StyleCard | None:
+    """The card of a shipped style; None for any other: none of those may take a shipped one's name."""
+    return next((card for card in available() if card.id == style), None)
 
 
 def card_of(path: Path) -> StyleCard:

@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -33,9 +34,9 @@ _START: Final = 64
 """Bytes of a body that tell a web page from a model."""
 _PASSING: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Answers that may be another a moment later."""
-_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _PAGES: Final = ("text/html", "application/xhtml", "application/json")
 _PAGE_STARTS: Final = (b"<!doctype", b"<html", b"<?xml", b"version https://git-lfs")
+_PAGE: Final = "was not fetched, {} sends a web page in its place"
 _RANGE: Final = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 
 
@@ -54,6 +55,10 @@ class Network:
     pause: Callable[[float], None] = time.sleep
     stall_s: float = 30.0
     otherwise: str = "give the files with --from DIR"
+
+    def refused(self, name: str, reason: str) -> StyleError:
+        """The error for a file that is not taken; it ends in what a person can do."""
+        return StyleError(f"{name} {reason}: {self.otherwise}.")
 
 
 def unwatched(done: int, total: int | None) -> None:
@@ -93,11 +98,11 @@ def fetch(
                     return into
                 part.restart(None)
                 if not resumed:
-                    raise StyleError(
-                        f"{into.name} from {_host(url)} is not the file that is expected (its sha256 differs), and was "
-                        f"thrown away: {network.otherwise}."
+                    reason = (
+                        f"from {_host(url)} is not the file that is expected (its sha256 differs), and was thrown away"
                     )
-            except _Broken as problem:
+                    raise network.refused(into.name, reason)
+            except Broken as problem:
                 wait = wait_before(attempt, problem)
                 if wait is None:
                     raise _given_up(part, url, problem, network) from problem
@@ -105,7 +110,7 @@ def fetch(
             attempt += 1
 
 
-class _Broken(Exception):
+class Broken(Exception):
     """A try that failed and may go better next time; asked: seconds that the server asks for."""
 
     def __init__(self, reason: str, asked: float = 0.0, offline: bool = False) -> None:
@@ -122,7 +127,7 @@ class _Terms:
     network: Network
 
 
-def wait_before(attempt: int, problem: _Broken) -> float | None:
+def wait_before(attempt: int, problem: Broken) -> float | None:
     """Seconds before the next try after so many retries; None to stop. No network at the outset is not waited for."""
     if attempt >= RETRIES or (problem.offline and attempt == 0):
         return None
@@ -130,25 +135,21 @@ def wait_before(attempt: int, problem: _Broken) -> float | None:
 
 
 def _receive(client: httpx.Client, url: str, part: Part, terms: _Terms, watch: Watch) -> None:
-    """One try: ask for what is missing and add it. Raises _Broken where another try may help."""
+    """One try: ask for what is missing and add it. Raises Broken where another try may help."""
     headers = {}
     if part.size and part.source is not None:
         headers["Range"] = f"bytes={part.size}-"
         if part.source.validator:
             headers["If-Range"] = part.source.validator
     try:
-        response = _follow(client, url, headers, part.into.name)
-        try:
-            total = _begin(response, url, part, terms)
-            _take(response, part, total, terms, watch)
-        finally:
-            response.close()
+        with closing(_follow(client, url, headers, part.into.name)) as response:
+            _take(response, part, _begin(response, url, part, terms), terms, watch)
     except Unreachable as problem:
-        raise _Broken(f"there is no connection to {problem}", offline=True) from problem
+        raise Broken(f"there is no connection to {problem}", offline=True) from problem
     except httpx.TimeoutException as problem:
-        raise _Broken("the connection went silent") from problem
+        raise Broken("the connection went silent") from problem
     except httpx.TransportError as problem:
-        raise _Broken("the connection broke") from problem
+        raise Broken("the connection broke") from problem
     except httpx.InvalidURL as problem:
         raise StyleError(f"{part.into.name} has an address that cannot be used ({problem}): check it.") from problem
 
@@ -158,9 +159,9 @@ def _follow(client: httpx.Client, url: str, headers: dict[str, str], name: str) 
     at = httpx.URL(url)
     for _ in range(MOST_REDIRECTS + 1):
         response = client.send(client.build_request("GET", at, headers=headers), stream=True)
-        if response.status_code not in _REDIRECTS or "location" not in response.headers:
+        if not response.has_redirect_location:
             return response
-        response.close()
+        response.close()  # httpx, asked to follow, would first read the whole of it, however long
         at = at.join(response.headers["location"])
     raise StyleError(f"{name} was not found, {_host(url)} sends from one address to the next: check the address.")
 
@@ -169,23 +170,22 @@ def _begin(response: httpx.Response, url: str, part: Part, terms: _Terms) -> int
     """Judge an answer by its head, and make the part ready for its body. Returns all bytes of the file, if known."""
     status, name, host, head = response.status_code, part.into.name, _host(url), response.headers
     if status in _PASSING:
-        raise _Broken(f"{host} answers with {status}", asked=_seconds(head.get("retry-after", "")))
+        raise Broken(f"{host} answers with {status}", asked=_seconds(head.get("retry-after", "")))
     if status == 416:
         part.restart(None)
-        raise _Broken("what was here does not fit any more")
+        raise Broken("what was here does not fit any more")
     if status not in (200, 206):
-        raise StyleError(f"{name} cannot be had from {host} (it answers with {status}): {terms.network.otherwise}.")
+        raise terms.network.refused(name, f"cannot be had from {host} (it answers with {status})")
     if head.get("content-type", "").lower().startswith(_PAGES):
-        raise _page(name, host, terms)
+        raise terms.network.refused(name, _PAGE.format(host))
     if head.get("content-encoding", "identity").lower() not in ("", "identity"):
-        raise StyleError(f"{name} comes packed from {host}, which was not asked for: {terms.network.otherwise}.")
+        raise terms.network.refused(name, f"comes packed from {host}, which was not asked for")
     etag = head.get("etag", "")
     validator = etag if etag and not etag.startswith("W/") else head.get("last-modified", "")
-    length = int(head["content-length"]) if head.get("content-length", "").isdecimal() else None
     if status == 200:
-        total = length
+        total = int(head["content-length"]) if head.get("content-length", "").isdecimal() else None
         if total is None and terms.sha256 is None and head.get("transfer-encoding", "").lower() != "chunked":
-            raise StyleError(f"{name} was not fetched, {host} does not say how long it is: {terms.network.otherwise}.")
+            raise terms.network.refused(name, f"was not fetched, {host} does not say how long it is")
         part.restart(Source(url, validator, total))
     else:
         span = _RANGE.fullmatch(head.get("content-range", ""))
@@ -194,7 +194,7 @@ def _begin(response: httpx.Response, url: str, part: Part, terms: _Terms) -> int
         same = known is not None and known.total in (None, total) and known.validator in ("", validator)
         if not part.size or span is None or int(span[1]) != part.size or not same:
             part.restart(None)
-            raise _Broken("the file changed at its source")
+            raise Broken("the file changed at its source")
     if total is not None and total > terms.limit:
         raise _too_large(name, terms)
     return total
@@ -211,7 +211,7 @@ def _take(response: httpx.Response, part: Part, total: int | None, terms: _Terms
             start += block[:_START]
             if start.lstrip().lower().startswith(_PAGE_STARTS):
                 part.restart(None)
-                raise _page(name, host, terms)
+                raise terms.network.refused(name, _PAGE.format(host))
         if part.size + len(block) > terms.limit:
             part.restart(None)
             raise _too_large(name, terms)
@@ -221,15 +221,15 @@ def _take(response: httpx.Response, part: Part, total: int | None, terms: _Terms
         now = time.monotonic()
         if now - since > terms.network.stall_s:
             if received < SLOWEST * (now - since):
-                raise _Broken("the connection is far too slow")
+                raise Broken("the connection is far too slow")
             since, received = now, 0
     if total is not None and part.size > total:
         part.restart(None)
-        raise _Broken("more came than was announced")
+        raise Broken("more came than was announced")
     if total is not None and part.size < total:
-        raise _Broken("only a part came")
+        raise Broken("only a part came")
     if not part.size:
-        raise _Broken("nothing came")
+        raise Broken("nothing came")
 
 
 def _client(network: Network) -> httpx.Client:
@@ -239,7 +239,7 @@ def _client(network: Network) -> httpx.Client:
     return httpx.Client(transport=checked, timeout=timeout, headers=headers, trust_env=False)
 
 
-def _given_up(part: Part, url: str, problem: _Broken, network: Network) -> ResourceError:
+def _given_up(part: Part, url: str, problem: Broken, network: Network) -> ResourceError:
     name, host = part.into.name, _host(url)
     if problem.offline and not part.size:
         return ResourceError(f"{name} was not fetched, {problem}: connect, or {network.otherwise}.")
@@ -247,10 +247,6 @@ def _given_up(part: Part, url: str, problem: _Broken, network: Network) -> Resou
     return ResourceError(
         f"{name} could not be fetched from {host} ({problem}): run the command again{here}, or {network.otherwise}."
     )
-
-
-def _page(name: str, host: str, terms: _Terms) -> StyleError:
-    return StyleError(f"{name} was not fetched, {host} sends a web page in its place: {terms.network.otherwise}.")
 
 
 def _too_large(name: str, terms: _Terms) -> StyleError:

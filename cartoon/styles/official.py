@@ -25,7 +25,7 @@ from cartoon.files import FULL, sync_folder, write_atomically
 from cartoon.images.decode import read
 from cartoon.models.dctnet.graphdef import Damaged, read_nodes
 from cartoon.models.weights import LARGEST_FILE, sha256_of
-from cartoon.styles.catalogue import PAINTED, StyleCard
+from cartoon.styles.card import PAINTED, StyleCard
 from cartoon.styles.download import Network, fetch
 
 log = logging.getLogger(__name__)

@@ -5,7 +5,6 @@ after a power cut, adds to nothing that it cannot trust.
 """
 
 import errno
-import hashlib
 import json
 import os
 import sys
@@ -17,13 +16,13 @@ from typing import BinaryIO, Final
 
 from cartoon.errors import BusyError, OutputError, StorageError
 from cartoon.files import FULL, sync_folder, write_atomically
+from cartoon.models.weights import sha256_of
 
 if sys.platform != "win32":
     import fcntl
 
 SYNC_EVERY: Final = 4 << 20
 """Bytes after which what was written is made to last."""
-_BLOCK: Final = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -78,11 +77,7 @@ class Part:
     def sha256(self) -> str:
         """Hexadecimal SHA-256 of the bytes as they lie on the disk."""
         self._file.flush()
-        self._file.seek(0)
-        digest = hashlib.sha256()
-        while block := self._file.read(_BLOCK):
-            digest.update(block)
-        return digest.hexdigest()
+        return sha256_of(_bytes(self.into))
 
     def finish(self) -> None:
         """Put the file in place."""

@@ -5,6 +5,7 @@ set, however many Cartoonizers there are. No label holds the name of a file or a
 somebody's own is "other", the rest are closed sets of words.
 """
 
+import json
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -23,10 +24,20 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from cartoon.assets import ASSETS
 from cartoon.errors import CartoonError
 
-STYLES: Final = ("anime", "comic", "watercolor", "sketch")
-"""Styles counted by name: the shipped ones, whose register lies above this room; a test compares."""
+
+def _shipped_styles() -> tuple[str, ...]:
+    """The ids of the shipped styles; none where their list is damaged, which the catalogue is there to say."""
+    try:
+        return tuple(str(row["id"]) for row in json.loads((ASSETS / "styles.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, KeyError):
+        return ()
+
+
+STYLES: Final = _shipped_styles()
+"""Styles counted by name: the shipped ones, whose catalogue lies above this room."""
 OTHER: Final = "other"
 DONE: Final = "done"
 INTERNAL: Final = "internal"

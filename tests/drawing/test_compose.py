@@ -32,7 +32,7 @@ def template(centre: tuple[float, float], width: float, roll: float = 0.0) -> ND
         points[brow_lower] = np.stack([side * np.linspace(0.36, 0.08, 5), np.full(5, -0.23)], 1)
     angle = np.deg2rad(roll)
     turned = points @ np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
-    return (turned * width + np.array(centre)).astype(np.float32)
+    return np.asarray(turned * width + np.array(centre), np.float32)
 
 
 def noise(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
@@ -83,13 +83,13 @@ def test_guide_of_tiny_and_huge_faces_is_drawn(width: float) -> None:
 
 
 def test_spline_passes_through_its_points() -> None:
-    points = np.float32([[0, 0], [10, 5], [20, 0], [30, 8]])
+    points = np.array([[0, 0], [10, 5], [20, 0], [30, 8]], np.float32)
     curve = spline(points, 8)
     assert np.allclose(curve[::8], points, atol=1e-4)
 
 
 def test_smoothstep_is_flat_outside_its_range() -> None:
-    assert smoothstep(np.float32([-1, 0, 0.5, 1, 2]), 0, 1).tolist() == [0, 0, 0.5, 1, 1]
+    assert smoothstep(np.array([-1, 0, 0.5, 1, 2], np.float32), 0, 1).tolist() == [0, 0, 0.5, 1, 1]
 
 
 def test_warp_of_nothing_changes_nothing() -> None:
@@ -169,16 +169,16 @@ def test_a_green_face_gets_its_hue_back() -> None:
     x, y = (int(v) for v in face[compose.CHEEKS[0]])
 
     def hue(picture: NDArray[np.float32]) -> NDArray[np.float32]:
-        return cv2.cvtColor(picture[y : y + 1, x : x + 1].astype(np.float32), cv2.COLOR_RGB2Lab)[0, 0, 1:]
+        return np.asarray(cv2.cvtColor(picture[y : y + 1, x : x + 1], cv2.COLOR_RGB2Lab)[0, 0, 1:], np.float32)
 
-    wanted = hue(photo.astype(np.float32) / 255)
+    wanted = hue(photo.astype(np.float32) / np.float32(255))
     assert np.linalg.norm(hue(drawn) - wanted) > 20
     assert np.linalg.norm(hue(fixed) - wanted) <= 10
 
 
 def test_true_colours_are_left_alone() -> None:
     photo = noise(120, 120)
-    picture = photo.astype(np.float32) / 255
+    picture = photo.astype(np.float32) / np.float32(255)
     kept = picture.copy()
     compose.correct_skin(picture, photo, [template((60, 60), 50)])
     compose.correct_cast(picture, photo)
@@ -187,14 +187,15 @@ def test_true_colours_are_left_alone() -> None:
 
 def test_a_cast_over_the_whole_picture_is_taken_back() -> None:
     photo = noise(120, 120)
-    cast = np.clip(photo.astype(np.float32) / 255 * np.array([1.25, 0.8, 1.0], np.float32), 0, 1)
+    gains = np.array([1.25, 0.8, 1.0], np.float32)
+    cast = np.asarray(np.clip(photo.astype(np.float32) / np.float32(255) * gains, 0, 1), np.float32)
     fixed = cast.copy()
     compose.correct_cast(fixed, photo)
 
     def mean(picture: NDArray[np.float32]) -> NDArray[np.float32]:
-        return cv2.cvtColor(picture.astype(np.float32), cv2.COLOR_RGB2Lab)[..., 1:].mean((0, 1))
+        return np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2Lab)[..., 1:].mean((0, 1)), np.float32)
 
-    true = mean(photo.astype(np.float32) / 255)
+    true = mean(photo.astype(np.float32) / np.float32(255))
     assert np.linalg.norm(mean(cast) - true) > 10
     assert np.linalg.norm(mean(fixed) - true) < compose.CAST_SHIFT + 1.5
 

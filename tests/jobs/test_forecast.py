@@ -15,6 +15,7 @@ from cartoon.jobs import forecast
 from cartoon.jobs.model import Order
 from cartoon.jobs.store.folder import new_id, open_order
 from cartoon.options import Options
+from cartoon.styles.catalogue import available
 from tests import ROOT
 from tests.fakes import load_fake
 
@@ -44,7 +45,8 @@ def test_a_forecast_counts_pixels_once_a_photo_and_bytes_once_a_file(photos: Pat
     foreseen = survey(photos, tmp_path / "out", Options(size=800))
     assert foreseen.photos == 3
     assert foreseen.megapixels == pytest.approx(2 * 0.48)
-    assert foreseen.disk == pytest.approx(3 * 480_000 * forecast.BYTES_PER_PIXEL["anime", "png"], rel=0.01)
+    png = next(card.png_bytes_per_pixel for card in available() if card.id == "anime")
+    assert foreseen.disk == pytest.approx(3 * 480_000 * png, rel=0.01)
     assert [(failing.name, failing.code) for failing in foreseen.failing] == [
         ("cut.png", "unreadable"),
         ("text.jpg", "unsupported"),

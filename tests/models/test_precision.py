@@ -3,7 +3,10 @@
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
+from operator import eq
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -111,7 +114,7 @@ def test_one_wrong_layer_is_enough_wherever_it_is(folder: Path, paint: Painter, 
     if not processor.seen:  # this machine itself gets all of them wrong before any is drawn
         pytest.skip("no layer is computed in bf16 here")
     for kind in sorted(processor.seen):
-        with Faulty(lambda this, kind=kind: this == kind):
+        with Faulty(partial(eq, kind)):
             assert make("bf16")()[0] == "fp32", kind
 
 
@@ -139,15 +142,20 @@ def test_a_fault_may_be_in_a_small_part(folder: Path, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr("tests.faulty.spoilt", partly)
     stem: list[Kind] = []
-    with Faulty(lambda kind: stem.append(kind) is None and kind == stem[0]):
+
+    def first(kind: Kind) -> bool:
+        stem.append(kind)
+        return kind == stem[0]
+
+    with Faulty(first):
         assert StyleNet(folder / "style.safetensors", None, "cpu", "bf16").precision == "fp32"
 
 
 def test_a_wrong_layer_above_torch_is_found_by_the_drawing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     right = functional.conv2d
 
-    def conv2d(x: Tensor, *args: object, **more: object) -> Tensor:
-        result: Tensor = right(x, *args, **more)  # type: ignore[arg-type]
+    def conv2d(x: Tensor, *args: Any, **more: Any) -> Tensor:
+        result: Tensor = right(x, *args, **more)
         return spoilt(result) if x.dtype == torch.bfloat16 else result
 
     monkeypatch.setattr(functional, "conv2d", conv2d)

@@ -13,7 +13,7 @@ from cartoon.admission import Gate, Ticket
 from cartoon.errors import ResourceError
 from cartoon.memory import free_memory
 from cartoon.models.runtime import Canvas, Drawn, StyleNet
-from cartoon.models.tiles import cut
+from cartoon.models.tiling import cut_evenly
 from cartoon.pipeline.batcher import Batcher
 from cartoon.pipeline.capacity import BYTES_PER_PIXEL, Room
 from cartoon.styles.catalogue import StyleCard
@@ -184,9 +184,9 @@ def test_what_is_large_for_the_memory_is_cut_into_tiles(free: int) -> None:
         pixels = tile[0] * tile[1] if tile else shape[0] * shape[1]
         assert pixels * BYTES_PER_PIXEL["bf16"] <= max(free * 0.8, BYTES_PER_PIXEL["bf16"] * 512 * 512)
         if tile:
-            parts = list(cut(shape, tile))
+            parts = list(cut_evenly(shape, tile))
             assert (
-                sum((p.own[0].stop - p.own[0].start) * (p.own[1].stop - p.own[1].start) for p in parts)
+                sum((p.rows.own.stop - p.rows.own.start) * (p.columns.own.stop - p.columns.own.start) for p in parts)
                 == shape[0] * shape[1]
             )
             for part in parts:

@@ -14,10 +14,12 @@ from cartoon.images.resize import resize
 from cartoon.images.types import Cartoon, Face, Photo, Pixels
 from cartoon.options import Options
 from cartoon.pipeline.cartoonizer import Cartoonizer
-from cartoon.quality.gate import STYLES, THRESHOLD, Verdict, judge
+from cartoon.quality.gate import THRESHOLD, Verdict, judge
+from cartoon.styles.catalogue import available
 from tests import ROOT
 from tests.spoiling import CALIBRATION, HELD_OUT, Source, Spoiler, blank, mirrored, undrawn
 
+STYLES = tuple(card.id for card in available())
 SIZE = 384
 EXAMPLES = sorted((ROOT / "assets" / "examples").glob("*.jpg"))[:2]
 

@@ -14,7 +14,8 @@ from cartoon.errors import StyleError
 from cartoon.models.runtime import StyleNet
 from cartoon.models.style_file import LARGEST_FILE, SHIPPED_CONFIG, config_of
 from cartoon.models.weights import sha256_of
-from cartoon.styles.catalogue import PAINTED, Register, StyleCard, card_of
+from cartoon.styles.card import PAINTED, StyleCard
+from cartoon.styles.catalogue import Register, card_of
 from tests.fakes import CARDS
 from tests.small_style import write_style, write_weights
 

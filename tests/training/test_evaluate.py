@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from cartoon.faces.guide import CHANNELS, EYES, OVAL, TEMPLES
 from cartoon.images.types import Face
 from cartoon.models.layers import ALPHA, PLANES, SKIN
-from cartoon.styles.catalogue import StyleCard
-from training import curves, evaluate, metrics, sections, sheets, studio
+from cartoon.styles.card import StyleCard
+from cartoon.styles.catalogue import available
+from training import curves, evaluate, metrics, report, sections, studio
 
 Pixels = NDArray[np.uint8]
 
@@ -162,7 +163,7 @@ def test_a_drawing_off_in_the_features_alone_says_so() -> None:
     assert {name.split(", ")[1] for name in metrics.flat_and_lined(pair())} == {"teacher", "ours"}
 
 
-ROWS: list[sheets.Row] = [
+ROWS: list[report.Row] = [
     {"style": "anime", "photo": "ada", "dB": 20.0, "hair": math.nan},
     {"style": "comic", "photo": "ada", "dB": 30.0, "hair": math.nan},
     {"style": "anime", "photo": "bob", "dB": 25.0, "hair": 0.5},
@@ -170,15 +171,15 @@ ROWS: list[sheets.Row] = [
 
 
 def test_a_summary_averages_what_was_measured() -> None:
-    anime, comic = sheets.summary(ROWS, "style")
+    anime, comic = report.summary(ROWS, "style")
     assert anime == {"style": "anime", "photos": 2, "dB": 22.5, "hair": 0.5}
     assert comic["photos"] == 1
     assert math.isnan(float(comic["hair"]))
 
 
 def test_the_report_tells_all_figures_twice(tmp_path: Path) -> None:
-    table = sheets.Table("Closeness", "A note.", sheets.summary(ROWS, "style"), ROWS, {"spread": 1.25})
-    sheets.write_report(tmp_path, {"weights": "file.safetensors"}, {"teacher": table})
+    table = report.Table("Closeness", "A note.", report.summary(ROWS, "style"), ROWS, {"spread": 1.25})
+    report.write_report(tmp_path, {"weights": "file.safetensors"}, {"teacher": table})
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert "| style | photos | dB | hair |" in text
     assert "| anime | 2 | 22.5 | 0.500 |" in text
@@ -193,18 +194,18 @@ def test_the_report_tells_all_figures_twice(tmp_path: Path) -> None:
 
 def test_a_tile_shows_the_face_unscaled_even_at_the_border() -> None:
     picture = mottled()
-    tile = sheets.face_tile(picture, face((10, 48), 20), 60)
+    tile = report.face_tile(picture, face((10, 48), 20), 60)
     assert tile.shape == (60, 60, 3)
     assert np.array_equal(tile[:, 20:], picture[18:78, 0:40])
     assert np.array_equal(tile[:, 0], picture[18:78, 0])
 
 
 def test_a_sheet_holds_every_tile(tmp_path: Path) -> None:
-    drawn = sheets.pair_sheet([pair()] * 3, across=2)
-    deep = sheets.CAPTION + 2 * (sheets.TILE + sheets.GAP)
-    assert drawn.shape == (deep, 2 * (3 * (sheets.TILE + sheets.GAP) + 2 * sheets.GAP), 3)
-    sheets.write_sheet(tmp_path / "sheet.png", drawn)
-    assert np.array_equal(cv2.imread(str(tmp_path / "sheet.png"))[..., ::-1], drawn)
+    drawn = report.pair_sheet([pair()] * 3, across=2)
+    deep = report.CAPTION + 2 * (report.TILE + report.GAP)
+    assert drawn.shape == (deep, 2 * (3 * (report.TILE + report.GAP) + 2 * report.GAP), 3)
+    report.write_sheet(tmp_path / "sheet.png", drawn)
+    assert np.array_equal(np.asarray(cv2.imread(str(tmp_path / "sheet.png")))[..., ::-1], drawn)
 
 
 class FakeStudio:
@@ -212,7 +213,8 @@ class FakeStudio:
 
     def __init__(self, out: Path, most: float) -> None:
         self.out, self.most = out, most
-        self.cards = tuple(evaluate.cards_for(weights(out)).values())[:2]
+        cards = evaluate.cards_for(weights(out))
+        self.cards = (cards["anime"], cards["comic"])
 
     def draw(self, pixels: Pixels, card: StyleCard, strength: float) -> Pixels:
         share = min(strength, self.most)
@@ -242,9 +244,8 @@ def test_the_strength_curve_tells_where_it_stops_rising(
 
 def test_fresh_weights_get_a_card_for_each_painter(tmp_path: Path) -> None:
     cards = evaluate.cards_for(weights(tmp_path))
-    assert {name: card.painter for name, card in cards.items()} == {
-        name: name for name in ("anime", "comic", "watercolor", "sketch")
-    }
+    assert {name: card.painter for name, card in cards.items()} == {card.id: card.painter for card in available()}
+    assert {"anime", "comic", "watercolor", "sketch"} <= set(cards)
     assert cards["anime"].exaggeration > cards["comic"].exaggeration > 0
     assert {card.path for card in cards.values()} == {tmp_path / "fresh.safetensors"}
     # FIPS 180-4's own example: SHA-256 of "abc"
@@ -282,7 +283,7 @@ def test_curves_are_drawn_from_a_log(tmp_path: Path) -> None:
     assert read["step"][-1] == 1500
     out = tmp_path / "curves.png"
     curves.plot(read, out)
-    drawn = cv2.imread(str(out))
+    drawn = np.asarray(cv2.imread(str(out)))
     assert drawn.shape[0] > 300
     assert drawn.std() > 5  # there is something on the paper
 

@@ -20,7 +20,8 @@ from cartoon.models.style_file import read_metadata
 from cartoon.models.weights import sha256_of
 from cartoon.pipeline.cartoonizer import Cartoonizer
 from cartoon.pipeline.networks import MOST_OWN, Residents
-from cartoon.styles.catalogue import PAINTED, Register, StyleCard, card_of
+from cartoon.styles.card import PAINTED, StyleCard
+from cartoon.styles.catalogue import Register, card_of
 from tests import ROOT
 from tests.drawing.test_compose import noise, template
 from tests.small_style import write_style, write_weights

@@ -1,5 +1,8 @@
 """The slow teacher: filters along the flow, regions, contours; on pictures whose answer is known."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -75,7 +78,7 @@ def test_lines_are_found_where_a_dark_line_is() -> None:
 @pytest.mark.parametrize(
     "call", [lambda x: flow.paint_strands(x), lambda x: flow.flatten(x, np.full(x.shape[:2], 8, np.float32), 1, 2, 4)]
 )
-def test_filters_are_deterministic_and_leave_their_input_alone(call) -> None:
+def test_filters_are_deterministic_and_leave_their_input_alone(call: Callable[[flow.Array], flow.Array]) -> None:
     given = stripes()
     before = given.copy()
     assert np.array_equal(call(given), call(given))
@@ -118,7 +121,7 @@ def test_a_photo_is_taken_apart() -> None:
     assert stack[LINE].max() > 0.3
 
 
-def test_nobody_is_on_both_sides_of_the_split(tmp_path) -> None:
+def test_nobody_is_on_both_sides_of_the_split(tmp_path: Path) -> None:
     table = tmp_path / "people.csv"
     table.write_text("file,person\n" + "".join(f"{i // 3}/{i}.jpg,p{i // 2}\n" for i in range(40)), encoding="utf-8")
     people = people_of(table)

@@ -14,6 +14,7 @@ from cartoon.faces.guide import CHANNELS
 from cartoon.models.layers import ALPHA, PLANES
 from cartoon.models.runtime import StyleNet
 from cartoon.models.unet import CartoonNet, PooledAttention
+from cartoon.styles.catalogue import available
 from tests.drawing.test_compose import noise, template
 from tests.small_style import SMALL
 from training.dataset import Crops
@@ -92,7 +93,7 @@ def test_a_colour_out_of_range_is_clamped_and_finds_its_way_back() -> None:
     logits = torch.full((1, 5, 4, 4), -9.0)
     drawn = composite(colours, logits)
     assert drawn.max().item() <= 1
-    drawn.sum().backward()
+    drawn.sum().backward()  # type: ignore[no-untyped-call]
     assert colours.grad is not None
     assert colours.grad[:, 3:].min().item() > 0.9  # the background: there is no person here
 
@@ -111,6 +112,39 @@ def test_training_lowers_the_loss_and_resumes_where_it_stopped(window: Window, p
     assert (resumed.step, resumed.spent_s) == (26, 30.0)
     for name, value in run.net.state_dict().items():
         assert torch.equal(value, resumed.net.state_dict()[name])
+
+
+def test_the_average_follows_the_weights_and_forgets_its_beginning(window: Window, prepared: Path) -> None:
+    run = Run(window, layer_losses, config=SMALL)
+    batch = next(crops(prepared).batches(1))
+    run.spent_s = 30.0
+    expected: dict[str, Tensor] = {}
+    for step in range(1, 6):
+        run._update(batch)
+        decay = step / (step + 20) if expected else 0.0  # of 5 steps nobody remembers more
+        for name, value in run.net.state_dict().items():
+            expected[name] = decay * expected.get(name, value) + (1 - decay) * value
+    for name, value in run.averaged.module.state_dict().items():
+        assert torch.allclose(value, expected[name], atol=1e-6)
+
+
+def test_a_checkpoint_of_an_earlier_version_is_gone_on_with(window: Window, prepared: Path) -> None:
+    before = Run(window, layer_losses, config=SMALL)
+    average = {name: value + 0.25 for name, value in before.net.state_dict().items()}
+    state = {
+        "net": before.net.state_dict(),
+        "average": average,
+        "optimiser": before.optimiser.state_dict(),
+        "step": 20_000,
+        "spent_s": 30.0,
+    }
+    torch.save(state, before.checkpoint)
+    run = Run(window, layer_losses, config=SMALL)
+    assert all(torch.equal(value, average[name]) for name, value in run.averaged.module.state_dict().items())
+    run._update(next(crops(prepared).batches(1)))
+    for name, value in run.net.state_dict().items():
+        wanted = 0.998 * average[name] + 0.002 * value
+        assert torch.allclose(run.averaged.module.state_dict()[name], wanted, atol=1e-5)
 
 
 def test_what_was_trained_can_be_loaded_and_has_the_size_of_a_shipped_file(window: Window) -> None:
@@ -138,10 +172,15 @@ def test_nobody_is_both_trained_on_and_held_out() -> None:
 
 
 def test_released_cards_name_their_painter() -> None:
-    cards = cards_of(STYLES, "some.safetensors", "0" * 64)
-    assert [card.id for card in cards] == [card.painter for card in cards] == list(STYLES)
-    assert [card.exaggeration for card in cards] == [1.35, 0.8, 0.8, 0.7]
-    assert len({card.title for card in cards}) == 4
+    cards = cards_of("some.safetensors", "0" * 64)
+    assert [(card.file, card.sha256) for card in cards] == [("some.safetensors", "0" * 64)] * len(cards)
+    assert [replace(card, file=old.file, sha256=old.sha256) for card, old in zip(cards, available(), strict=True)] == [
+        *available()
+    ]
+    known = {card.id: card for card in cards}
+    assert [known[style].painter for style in STYLES] == list(STYLES)
+    assert [known[style].exaggeration for style in STYLES] == [1.35, 0.8, 0.8, 0.7]
+    assert len({card.title for card in cards}) == len(cards)
 
 
 def test_sharp_attention_has_finite_gradients_and_attends_alike() -> None:

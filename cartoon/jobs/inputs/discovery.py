@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from cartoon.errors import InputError, OptionsError, ResourceError, UnreadableError
-from cartoon.images import screening
+from cartoon.images import kinds
 from cartoon.images.formats import SUFFIXES, OutputFormat
 from cartoon.jobs.inputs import remote
 from cartoon.jobs.inputs.names import fitting, with_ending
@@ -73,10 +73,10 @@ def output_format(item: Item, asked: Format) -> OutputFormat:
         return asked
     try:
         if remote.is_url(item.source):
-            kind = screening.kind_of(remote.load(item.source, screening.HEAD_BYTES), item.name)
+            kind = kinds.kind_of(remote.load(item.source, kinds.HEAD_BYTES), item.name)
         else:
             with item.source.open("rb") as stream:
-                kind = screening.kind_of(stream.read(screening.HEAD_BYTES), item.name)
+                kind = kinds.kind_of(stream.read(kinds.HEAD_BYTES), item.name)
     except (OSError, InputError, ResourceError):
         return "png"  # the item will fail when it is read, with a sentence that says why
     return "jpg" if kind == "JPEG" else "webp" if kind == "WEBP" else "png"

@@ -14,7 +14,7 @@ from cartoon.models import dctnet
 from cartoon.models.devices import Precision
 from cartoon.models.layers import ALPHA, BACKGROUND, FOREGROUND, PLANES
 from cartoon.models.runtime import Canvas, Drawn, whole
-from cartoon.models.tiles import cut
+from cartoon.models.tiling import cut_evenly
 from cartoon.models.weights import sha256_of
 
 WHITE: Final = 255
@@ -46,7 +46,7 @@ class GraphNet:
         full = whole(canvas.pixels.shape)
         picture = _padded([canvas], full)
         drawn = np.empty((*full, 3), np.float32)
-        for part in cut(full, tile):
+        for part in cut_evenly(full, tile):
             (rows, columns), (inner_rows, inner_columns) = part.place(), part.inner()
             seen = self._graph.batch(np.ascontiguousarray(picture[:, part.seen[0], part.seen[1]]))
             drawn[rows, columns] = seen[0][inner_rows, inner_columns]

@@ -1,0 +1,1 @@
+"""The features of a face, drawn with a pen from its landmarks: eyes, brows, mouth, nose, jaw."""
