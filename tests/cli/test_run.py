@@ -16,7 +16,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from cartoon import __version__
-from cartoon.cli.commands import commands
+from cartoon.cli import commands
 from cartoon.cli.output import printable
 from cartoon.images.decode import read
 from cartoon.images.encode import encode

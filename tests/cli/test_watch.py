@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from cartoon.cli.commands import commands
+from cartoon.cli import commands
 from cartoon.cli.watch import Quiet
 from cartoon.images.decode import read
 from tests import ROOT

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from cartoon.cli.commands import commands
+from cartoon.cli import commands
 from cartoon.errors import CartoonError, StorageError, TooLargeError, UnreadableError
 from cartoon.images.decode import read, size_of
 from cartoon.images.encode import encode
