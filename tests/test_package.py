@@ -12,10 +12,11 @@ import venv
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email import message_from_bytes
 from pathlib import Path
 from shutil import copy, copytree, ignore_patterns
+from tempfile import TemporaryDirectory
 from typing import Final
 
 import httpx
@@ -50,11 +51,11 @@ class Installed:
         kept = {name: value for name, value in os.environ.items() if not LEAKS.match(name)}
         return kept | {"HOME": str(self.home), "CARTOON_DEVICE": "cpu"}
 
-    def run(self, *command: str) -> "subprocess.CompletedProcess[str]":
+    def run(self, *command: str, **variables: str) -> "subprocess.CompletedProcess[str]":
         """A command of the environment, with its output."""
-        words = [str(self.bin / command[0]), *command[1:]]
+        words, environment = [str(self.bin / command[0]), *command[1:]], self.environment | variables
         return subprocess.run(
-            words, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False, timeout=PATIENCE
+            words, cwd=self.folder, env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE
         )
 
 
@@ -110,6 +111,12 @@ def test_the_public_names_are_those_and_no_others() -> None:
     assert all(getattr(cartoon, name) for name in dir(cartoon))
     with pytest.raises(AttributeError, match="module 'cartoon' has no attribute 'Cartooniser'"):
         cartoon.Cartooniser  # type: ignore[attr-defined]  # noqa: B018
+
+
+def test_nothing_in_the_package_looks_for_the_checkout_around_it() -> None:
+    for path in (ROOT / "cartoon").rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"__file__.*\bparents\b|\bsys\.path\b", text), path
 
 
 def test_a_users_own_styles_lie_in_the_checkout_or_in_the_users_folder(
@@ -172,6 +179,16 @@ def test_the_installed_command_lists_styles_and_keeps_the_users_own(installed: I
     assert {"anime", "comic"} <= {json.loads(line)["id"] for line in listed.stdout.splitlines()}
     own = installed.run("python", "-c", "from cartoon.settings import Settings; print(Settings().styles_dir)")
     assert Path(own.stdout.strip()) == installed.home / ".local" / "share" / "cartoon" / "styles"
+
+
+@pytest.mark.slow
+def test_the_installed_command_draws_on_a_cluster_that_has_no_checkout(installed: Installed) -> None:
+    pytest.importorskip("ray", reason="Ray is not installed: requirements-cluster.txt")
+    command = ["cartoon", "run", str(EXAMPLE), "-o", "cluster", "--size", "128", "--cluster", "auto"]
+    with TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as short:  # Ray's sockets lie there
+        done = replace(installed, home=Path(short)).run(*command, RAY_TMPDIR=short)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert max(read(installed.folder / "cluster" / f"{EXAMPLE.stem}.png").pixels.shape) == 128
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from cartoon.images.encode import encode
 from cartoon.jobs import report
 from cartoon.jobs.executors.local import Crew, Threads, Worker
 from cartoon.jobs.executors.ray import OnRay
-from cartoon.jobs.executors.ray_nodes import Site, connected, sites
+from cartoon.jobs.executors.ray_nodes import Site, connected, runtime_env, sites
 from cartoon.jobs.model import Attempt, Order
 from cartoon.jobs.runner import run
 from cartoon.jobs.store.folder import OpenJob, new_id, open_order
@@ -303,6 +303,11 @@ def test_an_artist_that_cannot_be_loaded_is_told_at_once(cluster: Any) -> None:
 
 def load_nothing(settings: Settings) -> Any:
     raise ResourceError("no weights today.")
+
+
+def test_nodes_look_for_a_checkout_and_need_nothing_where_the_package_is_installed() -> None:
+    assert runtime_env(Path("/srv/cartoon")) == {"env_vars": {"PYTHONPATH": "${PYTHONPATH}:/srv/cartoon"}}
+    assert runtime_env(None) == {}
 
 
 def node(name: str, cpu: float = 0, gpu: float = 0) -> dict[str, Any]:
