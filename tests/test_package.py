@@ -71,19 +71,19 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
             copy(path, source)
     for name in ("assets", "cartoon"):
         copytree(ROOT / name, source / name, ignore=ignore_patterns("__pycache__"))
-    venv.create(place / "venv", with_pip=True)
-    (python,) = (place / "venv" / "bin").glob("python")
+    venv.create(place / "venv", symlinks=True, with_pip=True)
+    interpreter = place / "venv" / "bin" / "python"
     (own,) = (place / "venv" / "lib").glob("*/site-packages")
     (own / "libraries.pth").write_text("\n".join({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}))
-    pip = [str(python), "-m", "pip", "--disable-pip-version-check", "--no-cache-dir"]
+    pip = [str(interpreter), "-m", "pip", "--disable-pip-version-check", "--no-cache-dir"]
     for command in (
         ["wheel", "--no-index", "--no-deps", "--no-build-isolation", "--wheel-dir", str(wheels), str(source)],
-        ["install", "--no-index", "--no-deps", "--find-links", str(wheels), "cartoon"],
+        ["install", "--no-index", "--no-deps", "--ignore-installed", "--find-links", str(wheels), "cartoon"],
     ):
         done = subprocess.run([*pip, *command], cwd=folder, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
     (wheel,) = wheels.glob("*.whl")
-    return Installed(wheel, python.parent, folder, home)
+    return Installed(wheel, interpreter.parent, folder, home)
 
 
 def python(*arguments: str) -> str:
