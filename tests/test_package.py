@@ -77,6 +77,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     (own / "libraries.pth").write_text("\n".join({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}))
     pip = [str(interpreter), "-m", "pip", "--disable-pip-version-check", "--no-cache-dir"]
     for command in (
+        ["uninstall", "--yes", "setuptools"],  # older Pythons put one there that is too old to build this
         ["wheel", "--no-index", "--no-deps", "--no-build-isolation", "--wheel-dir", str(wheels), str(source)],
         ["install", "--no-index", "--no-deps", "--ignore-installed", "--find-links", str(wheels), "cartoon"],
     ):

@@ -12,8 +12,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
+from cartoon import __version__
 from cartoon.assets import CHECKOUT
-from cartoon.errors import OptionsError
+from cartoon.errors import OptionsError, ResourceError
 
 AUTO: Final = "auto"
 """The address of a cluster on this machine, started where there is none."""
@@ -98,6 +99,13 @@ def runtime_env(checkout: Path | None) -> dict[str, Any]:
     PYTHONPATH names and before what is installed.
     """
     return {"env_vars": {"PYTHONPATH": f"${{PYTHONPATH}}:{checkout}"}} if checkout else {}
+
+
+def not_opened(problem: BaseException | None) -> ResourceError:
+    """What an actor died of before its artist was there."""
+    if "No module named 'cartoon'" in str(problem):  # in the traceback that Ray quotes
+        return ResourceError(f"A node has no Cartoon: install version {__version__} of the package there.")
+    return ResourceError("A worker ended while it loaded the model: is there enough free memory?")
 
 
 def sites(nodes: Sequence[dict[str, Any]], device: str, cores: int) -> list[Site]:

@@ -301,6 +301,16 @@ def test_an_artist_that_cannot_be_loaded_is_told_at_once(cluster: Any) -> None:
         OnRay(cluster.address, Settings(device="cpu"), load_nothing)
 
 
+@quietly
+@pytest.mark.slow
+def test_a_node_without_the_package_is_told(cluster: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("cartoon.jobs.executors.ray_nodes.CHECKOUT", tmp_path)  # which has no package
+    monkeypatch.chdir(tmp_path)  # a worker finds what lies in the folder that the run was started in
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path and Path(path) != ROOT])
+    with pytest.raises(ResourceError, match=f"no Cartoon: install version {__version__}"):
+        OnRay(cluster.address, Settings(device="cpu"), load_nothing)
+
+
 def load_nothing(settings: Settings) -> Any:
     raise ResourceError("no weights today.")
 
