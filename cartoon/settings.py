@@ -1,15 +1,14 @@
-"""What the process was told once (Settings) and what one request asks for (Options)."""
+"""What the process was told once, by variables and flags."""
 
 import os
+import sys
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-STYLES_DIR: Final = Path(__file__).resolve().parents[1] / "styles"
-"""Where a user's own styles lie unless CARTOON_STYLES_DIR says otherwise: in the checkout, from wherever it is run."""
-
+from cartoon.assets import CHECKOUT
 
 # Read by torch at its first allocation. A pass takes and returns hundreds of megabytes; in pages of 2 MB instead of
 # 4 kB Linux hands them out several times as fast (pytorch/pytorch#107697).
@@ -35,7 +34,7 @@ class Settings(BaseSettings):
     max_upload_mb: int = 64
     max_queue: int = 64
     """Requests that may wait for the pipeline before further ones are turned away."""
-    data_dir: Path | None = Field(default_factory=lambda: _default_data_dir())
+    data_dir: Path | None = Field(default_factory=lambda: _user_folder())
     """Where the server keeps jobs, uploads and results; None, or where it cannot be written: a temporary folder."""
     keep_days: float = Field(default=7.0, ge=0)
     """How long jobs of the server are kept after they came to an end; unfinished ones are kept."""
@@ -43,7 +42,7 @@ class Settings(BaseSettings):
     """The largest upload of a job: all of its photos, or its zip. `max_upload_mb` holds for each picture."""
     cluster_cores: int = Field(default=2, ge=1)
     """Cores that each artist of a Ray cluster without GPUs takes."""
-    styles_dir: Path = STYLES_DIR
+    styles_dir: Path = Field(default_factory=lambda: STYLES_DIR)
     """The folder whose style files are offered beside the shipped styles; read again when it changes."""
     log: Literal["text", "json"] = "text"
     """How the server's log lines look."""
@@ -104,12 +103,26 @@ def _default_ancestors() -> tuple[str, ...]:
     return ("https://huggingface.co", "https://*.hf.space") if in_space() else ()
 
 
-def _default_data_dir() -> Path | None:
-    """By the XDG Base Directory Specification 0.8, which has relative paths ignored."""
+def styles_dir_of(checkout: Path | None) -> Path:
+    """Where a user's own styles lie: in the checkout, from wherever it is run; installed, in the user's data folder.
+
+    A user without a home has them beside the installation.
+    """
+    if checkout:
+        return checkout / "styles"
+    return (_user_folder() or Path(sys.prefix) / "share" / "cartoon") / "styles"
+
+
+def _user_folder() -> Path | None:
+    """By the XDG Base Directory Specification 0.8, which has relative paths ignored; None for a user without a home."""
     told = Path(os.environ.get("XDG_DATA_HOME", ""))
     if told.is_absolute():
         return told / "cartoon"
     try:
         return Path.home() / ".local" / "share" / "cartoon"
-    except RuntimeError:  # a user without a home
+    except RuntimeError:
         return None
+
+
+STYLES_DIR: Final[Path] = styles_dir_of(CHECKOUT)
+"""Where they lie unless CARTOON_STYLES_DIR says otherwise."""

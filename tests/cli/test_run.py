@@ -2,8 +2,6 @@
 
 import json
 import signal
-import subprocess
-import sys
 import threading
 import zipfile
 from dataclasses import fields
@@ -22,7 +20,6 @@ from cartoon.images.decode import read
 from cartoon.images.encode import encode
 from cartoon.options import Options
 from cartoon.settings import Settings
-from tests import ROOT
 from tests.fakes import FakeArtist, TroubledArtist, load_fake
 from tests.small_style import write_style
 from tests.waiting import PATIENCE
@@ -351,20 +348,3 @@ def test_a_wrong_setting_is_exit_code_2(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_names_that_would_steer_a_terminal_or_are_no_utf8_are_escaped() -> None:
     assert printable("a\x1b[2J\udce9 ü.png") == "a\\x1b[2J\\udce9 ü.png"
-
-
-def test_bench_runs_a_benchmark_of_the_checkout_and_names_those_there_are() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "cartoon", "bench", "memory", "--help"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0
-    assert "--sizes" in done.stdout
-    wrong = subprocess.run(
-        [sys.executable, "-m", "cartoon", "bench", "speed"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert wrong.returncode == 2
-    assert "latency, memory" in wrong.stderr

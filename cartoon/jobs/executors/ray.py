@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from cartoon.errors import CartoonError, ResourceError, WorkerLostError
 from cartoon.jobs.executors.ray_actor import Recipe, Resident
-from cartoon.jobs.executors.ray_nodes import Site, connected, sites
+from cartoon.jobs.executors.ray_nodes import Site, connected, not_opened, sites
 from cartoon.jobs.photo import Artist, Judge, Result, Task
 from cartoon.settings import Settings
 
@@ -186,7 +186,7 @@ class OnRay:
                 self._first.set_result(None)
             self._hand_out()
             return
-        error = told or ResourceError("A worker ended while it loaded the model: is there enough free memory?")
+        error = told or not_opened(problem)
         log.warning("node %s: no artist there: %s", seat.site.node[:8], error)
         self._lose(seat, self._node_lost(seat, problem))
         if not self._seats and not self._first.done():

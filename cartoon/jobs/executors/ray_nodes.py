@@ -12,14 +12,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
-from cartoon.errors import OptionsError
+from cartoon import __version__
+from cartoon.assets import CHECKOUT
+from cartoon.errors import OptionsError, ResourceError
 
 AUTO: Final = "auto"
 """The address of a cluster on this machine, started where there is none."""
 STORE_BYTES: Final = 100 << 20
 """Of Ray's object store: only tasks and results pass through it, pictures go from the files to the artists."""
 REACH_SECONDS: Final = 10.0
-_ROOT: Final = Path(__file__).resolve().parents[3]
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,8 @@ def connected(address: str) -> Connection:
         with _sigterm_kept():
             import ray
     except ImportError as problem:
-        raise OptionsError("--cluster needs Ray: pip install -r requirements-cluster.txt") from problem
+        what = "-r requirements-cluster.txt" if CHECKOUT else "'cartoon[cluster]'"
+        raise OptionsError(f"--cluster needs Ray: pip install {what}") from problem
     if ray.is_initialized():
         return Connection(ray, ours=False)
     _check_reachable(address)
@@ -69,8 +71,7 @@ def connected(address: str) -> Connection:
     how: dict[str, Any] = {
         "log_to_driver": False,  # workers' lines would stand between ours on stdout
         "configure_logging": False,
-        # The checkout lies at the same path on every node, or PYTHONPATH there says where it is.
-        "runtime_env": {"env_vars": {"PYTHONPATH": f"${{PYTHONPATH}}:{_ROOT}"}},
+        "runtime_env": runtime_env(CHECKOUT),
     }
     try:
         with _sigterm_kept():
@@ -89,6 +90,22 @@ def connected(address: str) -> Connection:
             "RAY_AUTH_MODE=token (docs/cluster.md)."
         ) from problem
     return Connection(ray, ours=True)
+
+
+def runtime_env(checkout: Path | None) -> dict[str, Any]:
+    """What Ray does on every node before an actor starts: nothing where the package is installed, here and there.
+
+    checkout: where this is run from instead. It is looked for at the same path there, after what the node's own
+    PYTHONPATH names and before what is installed.
+    """
+    return {"env_vars": {"PYTHONPATH": f"${{PYTHONPATH}}:{checkout}"}} if checkout else {}
+
+
+def not_opened(problem: BaseException | None) -> ResourceError:
+    """What an actor died of before its artist was there."""
+    if "No module named 'cartoon'" in str(problem):  # in the traceback that Ray quotes
+        return ResourceError(f"A node has no Cartoon: install version {__version__} of the package there.")
+    return ResourceError("A worker ended while it loaded the model: is there enough free memory?")
 
 
 def sites(nodes: Sequence[dict[str, Any]], device: str, cores: int) -> list[Site]:

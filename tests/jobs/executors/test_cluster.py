@@ -23,7 +23,7 @@ from cartoon.images.encode import encode
 from cartoon.jobs import report
 from cartoon.jobs.executors.local import Crew, Threads, Worker
 from cartoon.jobs.executors.ray import OnRay
-from cartoon.jobs.executors.ray_nodes import Site, connected, sites
+from cartoon.jobs.executors.ray_nodes import Site, connected, runtime_env, sites
 from cartoon.jobs.model import Attempt, Order
 from cartoon.jobs.runner import run
 from cartoon.jobs.store.folder import OpenJob, new_id, open_order
@@ -301,8 +301,23 @@ def test_an_artist_that_cannot_be_loaded_is_told_at_once(cluster: Any) -> None:
         OnRay(cluster.address, Settings(device="cpu"), load_nothing)
 
 
+@quietly
+@pytest.mark.slow
+def test_a_node_without_the_package_is_told(cluster: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("cartoon.jobs.executors.ray_nodes.CHECKOUT", tmp_path)  # which has no package
+    monkeypatch.chdir(tmp_path)  # a worker finds what lies in the folder that the run was started in
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path and Path(path) != ROOT])
+    with pytest.raises(ResourceError, match=f"no Cartoon: install version {__version__}"):
+        OnRay(cluster.address, Settings(device="cpu"), load_nothing)
+
+
 def load_nothing(settings: Settings) -> Any:
     raise ResourceError("no weights today.")
+
+
+def test_nodes_look_for_a_checkout_and_need_nothing_where_the_package_is_installed() -> None:
+    assert runtime_env(Path("/srv/cartoon")) == {"env_vars": {"PYTHONPATH": "${PYTHONPATH}:/srv/cartoon"}}
+    assert runtime_env(None) == {}
 
 
 def node(name: str, cpu: float = 0, gpu: float = 0) -> dict[str, Any]:
