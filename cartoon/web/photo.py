@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol
 from cartoon.errors import CartoonError, InputError, OptionsError, StyleError
 from cartoon.images.decode import decode
 from cartoon.images.encode import encode
+from cartoon.images.fit import check_fit
 from cartoon.images.formats import MEDIA_TYPES, resolve_format
 from cartoon.images.resize import resize
 from cartoon.images.types import Cartoon, Photo
@@ -130,7 +131,9 @@ def before_picture(drawing: Drawing) -> bytes:
 def _decode(data: bytes, name: str, options: Options, max_pixels: int) -> Photo:
     """As decode; a photo that fails here never reaches the artist, who counts the others."""
     try:
-        return decode(data, name, max_pixels)
-    except InputError as error:
+        photo = decode(data, name, max_pixels)
+        check_fit(name, photo.pixels.shape, resolve_format(options.format, photo), options)
+        return photo
+    except (InputError, OptionsError) as error:
         metrics.photo_failed(options.style, error.code)
         raise
