@@ -1,7 +1,7 @@
 """What one request asks for: ONE table of the options, which every door reads, and Options, checked by it."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -75,7 +75,7 @@ FIELDS: Final = (
         "style",
         "anime",
         "Style",
-        "A style's id, as `styles` lists them; a command and Python also take the path of a style file.",
+        "What the drawing looks like.",
     ),
     Field(
         "strength",
@@ -114,7 +114,7 @@ FIELDS: Final = (
         "colour",
         "drawn",
         "Background",
-        "drawn, photo, transparent or a colour like #3366CC.",
+        "What is behind the person: drawn, photo, transparent or a colour like #3366CC.",
         choices=(Choice("drawn", "Drawn"), Choice("photo", "Photo"), Choice("transparent", "Transparent")),
     ),
     Field(
@@ -152,8 +152,7 @@ _DEFAULTS: Final[dict[str, Any]] = {row.name: row.default for row in FIELDS}
 class Options:
     """What one request asks for; every field was checked against its row of FIELDS when the object was built.
 
-    Raises OptionsError with a sentence that names the option, its range and the value given; also for a picture of
-    which it is certain that the format cannot hold it.
+    Raises OptionsError with a sentence that names the option, its range and the value given.
     """
 
     style: str = _DEFAULTS["style"]
@@ -168,12 +167,21 @@ class Options:
     def __post_init__(self) -> None:
         for row in FIELDS:
             object.__setattr__(self, row.name, row.checked(getattr(self, row.name)))
-        most = LONGEST_SIDES.get(self.format)
-        if self.size != "original" and most and self.size * self.upscale > most:
+
+    @classmethod
+    def asked(cls, values: Mapping[str, Any]) -> "Options":
+        """What a door is asked for now, by name; None means the default.
+
+        Raises OptionsError also where no photo could be had as asked. (Not so when built: an earlier job may say it.)
+        """
+        given = cls(**{name: value for name, value in values.items() if value is not None})
+        most = LONGEST_SIDES.get(given.format)
+        if given.size != "original" and most and given.size * given.upscale > most:
             raise OptionsError(
-                f"format {self.format} cannot hold size {self.size} enlarged {self.upscale} times, {most} px a side at "
-                "most: choose png, a smaller size or a smaller upscale."
+                f"format {given.format} cannot hold size {given.size} enlarged {given.upscale} times, {most} px a side"
+                " at most: choose png, a smaller size or a smaller upscale."
             )
+        return given
 
 
 @dataclass(frozen=True)

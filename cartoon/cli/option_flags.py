@@ -3,12 +3,15 @@
 import inspect
 from collections.abc import Callable
 from functools import wraps
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
 from cartoon.cli.output import exit_codes
 from cartoon.options import FIELDS, Field, Options
+
+MORE_OF_STYLE: Final = " An id that `styles` lists, or a style file."
+"""Commands alone take a file: other doors have strangers before them."""
 
 
 def takes_options(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -27,7 +30,7 @@ def takes_options(*names: str) -> Callable[[Callable[..., None]], Callable[..., 
         @wraps(command)
         def called(**values: Any) -> None:
             with exit_codes():
-                options = Options(**{row.name: values.pop(row.name) for row in rows})
+                options = Options.asked({row.name: values.pop(row.name) for row in rows})
             command(**values, options=options)
 
         called.__signature__ = told.replace(parameters=parameters)  # type: ignore[attr-defined]
@@ -41,7 +44,8 @@ def _flag(row: Field) -> inspect.Parameter:
     kind = str if row.kind == "size" else type(row.default)
     default = str(row.default) if row.kind == "size" else row.default
     metavar = "|".join(map(str, row.values)) if row.kind == "choice" else None
-    option = typer.Option(row.flag, help=row.help, metavar=metavar)
+    more = MORE_OF_STYLE if row.kind == "style" else ""
+    option = typer.Option(row.flag, help=row.help + more, metavar=metavar)
     return inspect.Parameter(
         row.name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=Annotated[kind, option]
     )

@@ -4,7 +4,7 @@ import logging
 import time
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from cartoon.errors import CartoonError, InputError, OptionsError, StyleError
@@ -15,14 +15,14 @@ from cartoon.images.formats import MEDIA_TYPES, resolve_format
 from cartoon.images.resize import resize
 from cartoon.images.types import Cartoon, Photo
 from cartoon.jobs.photo import Artist
-from cartoon.options import Options
+from cartoon.options import FIELDS, Options
 from cartoon.styles.catalogue import StyleCard
 from cartoon.telemetry import metrics
 
 NAME_BYTES: Final = 180
 """UTF-8 bytes kept of a client's file name: leaves room for a style and a suffix in the 255 that file systems take."""
 PREVIEW_QUALITY: Final = 92
-OPTION_NAMES: Final = tuple(field.name for field in fields(Options))
+OPTION_NAMES: Final = tuple(row.name for row in FIELDS)
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ def options_from(asked: Mapping[str, Any], styles: tuple[StyleCard, ...]) -> Opt
     unknown = [name for name in asked if name not in OPTION_NAMES]
     if unknown:
         raise OptionsError(f"option {clean_name(unknown[0])!r} is not known: use {', '.join(OPTION_NAMES)}.")
-    options = Options(**{name: value for name, value in asked.items() if value is not None})
+    options = Options.asked(asked)
     if options.style not in {card.id for card in styles}:
         names = ", ".join(card.id for card in styles)
         raise StyleError(f"style {clean_name(options.style)!r} is not known here: use one of {names}.")
