@@ -200,7 +200,7 @@ def test_a_manifest_from_before_an_option_means_its_default(tmp_path: Path, row:
     told = json.loads((tmp_path / manifest.MANIFEST).read_text())
     del told["options"][row.name], told["sum"], told["items"]
     (tmp_path / manifest.MANIFEST).write_text(json.dumps(told))
-    assert manifest.read_order(tmp_path).order.options == replace(OTHER, **{row.name: row.default})
+    assert manifest.read_order(tmp_path).order.options == replace(OTHER, **{row.name: row.default})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("options", [Options(), OTHER, Options(size="original", background="transparent")], ids=str)
