@@ -1,6 +1,7 @@
 """The command line: `run`, `watch` and `upscale` make pictures; the other commands have files of their own."""
 
 # Nothing heavy is imported up here, so that --help answers at once; tests/test_architecture.py holds this.
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -9,6 +10,7 @@ import typer
 from cartoon import __version__
 from cartoon.cli import styles
 from cartoon.cli.jobs import jobs
+from cartoon.cli.option_flags import takes_options
 from cartoon.cli.output import DONE, exit_codes
 from cartoon.cli.serve import serve
 from cartoon.cli.settings import settings_from
@@ -16,9 +18,7 @@ from cartoon.errors import OptionsError
 
 if TYPE_CHECKING:
     from cartoon.jobs.model import Gate
-    from cartoon.options import Format as FormatOption
     from cartoon.options import Options
-    from cartoon.options import Size as SizeOption
 
 app = typer.Typer(
     help="Turn portraits into cartoons.",
@@ -28,14 +28,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Style = Annotated[str, typer.Option(help="A style's id, as `styles` lists them, or a style file.")]
-Strength = Annotated[float, typer.Option(help="0.1 (almost the photo) to 1.0 (all drawing).")]
-Size = Annotated[str, typer.Option(help="Long side in px, 64 to 4096, or original.")]
-Exaggeration = Annotated[float, typer.Option(help="0 (true proportions) to 1 (bigger eyes, slimmer jaw).")]
-Background = Annotated[str, typer.Option(help="drawn, photo, transparent or a colour like #3366CC.")]
-Format = Annotated[str, typer.Option(help="png, jpg, webp, or keep for each photo's own.")]
-Quality = Annotated[int, typer.Option(help="1 to 100, for jpg and webp.")]
-Upscale = Annotated[int, typer.Option(metavar="2|4", help="Enlarge the drawings, by Swin2SR where it was added.")]
 GateName = Annotated[
     str, typer.Option("--gate", help="A drawing that looks wrong: flag (deliver, say so), refuse or off.")
 ]
@@ -60,20 +52,13 @@ def main(
     """Turn portraits into cartoons."""
 
 
-# The defaults below repeat those of Options, which is too slow to import for --help; a test compares them.
 @app.command()
+@takes_options()
 def run(
     context: typer.Context,
     inputs: Annotated[list[Path], typer.Argument(metavar="INPUT", help="Pictures, folders, zips, or URLs (s3://...).")],
     out: Out,
-    style: Style = "anime",
-    strength: Strength = 0.7,
-    size: Size = "1024",
-    exaggeration: Exaggeration = 0.5,
-    background: Background = "drawn",
-    format: Format = "png",
-    quality: Quality = 95,
-    upscale: Upscale = 1,
+    options: "Options",
     zip: Annotated[Path | None, typer.Option("--zip", metavar="FILE", help="Also pack the results into FILE.")] = None,
     gate: GateName = "flag",
     device: Device = None,
@@ -94,7 +79,6 @@ def run(
     with exit_codes():
         from cartoon.cli.run import Request, draw
 
-        options = _options(style, strength, size, exaggeration, background, format, quality, upscale)
         request = Request(
             tuple(inputs), out, zip, overwrite, as_json, _gate(gate), dry_run, anyway, retry_failed, cluster
         )
@@ -103,17 +87,12 @@ def run(
 
 
 @app.command()
+@takes_options()
 def watch(
     context: typer.Context,
     folder: Annotated[Path, typer.Argument(metavar="IN", help="The folder to watch, with all in it.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the results.")],
-    style: Style = "anime",
-    strength: Strength = 0.7,
-    size: Size = "1024",
-    exaggeration: Exaggeration = 0.5,
-    background: Background = "drawn",
-    format: Format = "png",
-    quality: Quality = 95,
+    options: "Options",
     gate: GateName = "flag",
     device: Device = None,
     as_json: AsJson = False,
@@ -123,20 +102,19 @@ def watch(
         from cartoon.cli.run import Request
         from cartoon.cli.watch import watch as keep_drawing
 
-        options = _options(style, strength, size, exaggeration, background, format, quality)
         request = Request((folder,), out, None, False, as_json, _gate(gate))
         code = keep_drawing(request, options, settings_from(device=device), context.obj)
     raise typer.Exit(code)
 
 
 @app.command("upscale")
+@takes_options("format", "quality")
 def enlarge(
     context: typer.Context,
     inputs: Annotated[list[Path], typer.Argument(metavar="INPUT", help="Pictures, folders, or zips.")],
     out: Out,
+    options: "Options",
     scale: Annotated[int, typer.Option(metavar="2|4", help="How many times larger.")] = 2,
-    format: Format = "png",
-    quality: Quality = 95,
     zip: Annotated[Path | None, typer.Option("--zip", metavar="FILE", help="Also pack the results into FILE.")] = None,
     device: Device = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Make again what is already in OUT.")] = False,
@@ -147,7 +125,7 @@ def enlarge(
         from cartoon.cli.run import Request
         from cartoon.cli.upscale import enlarge as enlarge_all
 
-        options = _options("anime", 1.0, "original", 0.0, "drawn", format, quality, scale)
+        options = replace(options, strength=1.0, size="original", exaggeration=0.0, upscale=scale)
         request = Request(tuple(inputs), out, zip, overwrite, as_json, "off", anyway=True)
         code = enlarge_all(request, options, settings_from(device=device), context.obj)
     raise typer.Exit(code)
@@ -156,30 +134,6 @@ def enlarge(
 app.command()(jobs)
 app.command()(serve)
 app.add_typer(styles.app, name="styles")
-
-
-def _options(
-    style: str,
-    strength: float,
-    size: str,
-    exaggeration: float,
-    background: str,
-    format: str,
-    quality: int,
-    upscale: int = 1,
-) -> "Options":
-    from cartoon.options import Options
-
-    return Options(
-        style,
-        strength,
-        cast("SizeOption", size),
-        exaggeration,
-        background,
-        cast("FormatOption", format),
-        quality,
-        upscale,
-    )
 
 
 def _gate(name: str) -> "Gate":

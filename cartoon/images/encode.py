@@ -14,12 +14,12 @@ from cartoon.errors import (
 )
 from cartoon.images.formats import OutputFormat
 from cartoon.images.types import Alpha, Pixels
+from cartoon.options import LONGEST_SIDES
 
 _FULL_CHROMA_QUALITY: Final = 90
 """From here on JPEGs keep full colour resolution: thin coloured lines bleed at 4:2:0."""
 _WEBP_METHOD: Final = 2  # 75 ms for 1024 x 1280; 0 takes 56, 4 takes 135 for 5 % less
 _PNG_LEVEL: Final = 3  # with run lengths only: 47 ms and 0.83 MB; zlib's level 6 takes 250 ms for 0.85 MB
-_MAX_SIDES: Final = {"webp": 16383, "jpg": 65500}
 
 
 def encode(pixels: Pixels, alpha: Alpha | None, format: OutputFormat, quality: int = 95) -> bytes:
@@ -30,7 +30,7 @@ def encode(pixels: Pixels, alpha: Alpha | None, format: OutputFormat, quality: i
     if format not in get_args(OutputFormat):
         raise OptionsError(f"format {format!r} cannot be written: use png, jpg or webp.")
     height, width = pixels.shape[:2]
-    if max(height, width) > _MAX_SIDES.get(format, 1 << 20):
+    if max(height, width) > LONGEST_SIDES[format]:
         raise OptionsError(f"format {format} cannot hold {width} x {height} px: choose png or a smaller size.")
     try:
         if format == "png":

@@ -5,10 +5,12 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
-from cartoon.errors import CartoonError, InputError, StorageError
+from cartoon.errors import CartoonError, InputError, OptionsError, StorageError
 from cartoon.images.decode import size_of
+from cartoon.images.fit import check_fit
+from cartoon.images.formats import OutputFormat
 from cartoon.images.resize import result_shape
 from cartoon.jobs.inputs.hashing import Watcher, silent
 from cartoon.jobs.model import Entry
@@ -68,8 +70,11 @@ def survey(entries: Sequence[Entry], options: Options, out: Path, max_pixels: in
         if entry.item.refused:
             return entry.item.refused
         try:
-            return size_of(entry.item.source, entry.item.name, max_pixels)
-        except InputError as error:
+            width, height = size_of(entry.item.source, entry.item.name, max_pixels)
+            format = cast(OutputFormat, entry.output.suffix.removeprefix("."))
+            check_fit(entry.item.name, (height, width), format, options)
+            return width, height
+        except (InputError, OptionsError) as error:
             return error
 
     with ThreadPoolExecutor(usable_cores(), thread_name_prefix="look") as pool:

@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final, Literal
 
 from cartoon.errors import CartoonError, OutputError, ResourceError, StorageError, WorkerLostError
-from cartoon.options import Options
+from cartoon.options import FIELDS, Options
 
 Outcome = Literal["done", "failed", "skipped", "quarantined"]
 Gate = Literal["flag", "refuse", "off"]
@@ -197,10 +197,9 @@ def differences(one: Order, other: Order) -> list[str]:
         told.append(f"style {one.options.style}, now {other.options.style}")
     elif one.model != other.model:
         told.append(f"other weights of the style {one.options.style}")
-    for name in ("strength", "size", "exaggeration", "background", "format", "quality", "upscale"):
-        was, now = getattr(one.options, name), getattr(other.options, name)
-        if was != now and not (name == "quality" and one.options.format == other.options.format == "png"):
-            told.append(f"{name} {was}, now {now}")
+    for row in FIELDS:
+        if row.kind != "style" and row.tells(one.options, other.options):
+            told.append(f"{row.name} {getattr(one.options, row.name)}, now {getattr(other.options, row.name)}")
     if one.gate != other.gate:
         told.append(f"quality gate {one.gate}, now {other.gate}")
     return told

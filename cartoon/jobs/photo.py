@@ -13,6 +13,7 @@ from cartoon.errors import CartoonError, OutputError, QualityError, ResourceErro
 from cartoon.files import FULL, write_atomically
 from cartoon.images.decode import read
 from cartoon.images.encode import encode
+from cartoon.images.fit import check_fit
 from cartoon.images.formats import OutputFormat
 from cartoon.images.types import Cartoon, Face, Photo, Pixels
 from cartoon.jobs.inputs import remote
@@ -93,8 +94,9 @@ def draw_file(task: Task, artist: Artist, judge: Judge | None = None) -> Result:
     try:
         fetch = remote.photo if remote.is_url(task.source) else read
         photo = fetch(Path(task.source), task.name, task.max_pixels)
-        cartoon, verdict = drawn_well(photo, task, artist, judge)
         format = cast(OutputFormat, task.output.rpartition(".")[2])  # the manifest has chosen it
+        check_fit(task.name, photo.pixels.shape, format, task.options)
+        cartoon, verdict = drawn_well(photo, task, artist, judge)
         data = encode(cartoon.pixels, cartoon.alpha, format, task.options.quality)
         put(task, data)
     except Exception as problem:  # noqa: BLE001 - one photo never ends the batch; explain logs what is unexpected

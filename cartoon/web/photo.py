@@ -4,24 +4,25 @@ import logging
 import time
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from cartoon.errors import CartoonError, InputError, OptionsError, StyleError
 from cartoon.images.decode import decode
 from cartoon.images.encode import encode
+from cartoon.images.fit import check_fit
 from cartoon.images.formats import MEDIA_TYPES, resolve_format
 from cartoon.images.resize import resize
 from cartoon.images.types import Cartoon, Photo
 from cartoon.jobs.photo import Artist
-from cartoon.options import Options
+from cartoon.options import FIELDS, Options
 from cartoon.styles.catalogue import StyleCard
 from cartoon.telemetry import metrics
 
 NAME_BYTES: Final = 180
 """UTF-8 bytes kept of a client's file name: leaves room for a style and a suffix in the 255 that file systems take."""
 PREVIEW_QUALITY: Final = 92
-OPTION_NAMES: Final = tuple(field.name for field in fields(Options))
+OPTION_NAMES: Final = tuple(row.name for row in FIELDS)
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +91,7 @@ def options_from(asked: Mapping[str, Any], styles: tuple[StyleCard, ...]) -> Opt
     unknown = [name for name in asked if name not in OPTION_NAMES]
     if unknown:
         raise OptionsError(f"option {clean_name(unknown[0])!r} is not known: use {', '.join(OPTION_NAMES)}.")
-    options = Options(**{name: value for name, value in asked.items() if value is not None})
+    options = Options.asked(asked)
     if options.style not in {card.id for card in styles}:
         names = ", ".join(card.id for card in styles)
         raise StyleError(f"style {clean_name(options.style)!r} is not known here: use one of {names}.")
@@ -130,7 +131,9 @@ def before_picture(drawing: Drawing) -> bytes:
 def _decode(data: bytes, name: str, options: Options, max_pixels: int) -> Photo:
     """As decode; a photo that fails here never reaches the artist, who counts the others."""
     try:
-        return decode(data, name, max_pixels)
-    except InputError as error:
+        photo = decode(data, name, max_pixels)
+        check_fit(name, photo.pixels.shape, resolve_format(options.format, photo), options)
+        return photo
+    except (InputError, OptionsError) as error:
         metrics.photo_failed(options.style, error.code)
         raise

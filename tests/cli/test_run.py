@@ -133,6 +133,7 @@ def test_the_flags_defaults_are_those_of_options() -> None:
         (["--style", "no-such"], "no-such"),
         (["--style", "gone/my.safetensors"], "my.safetensors is missing"),
         (["--strength", "1.5"], "strength must be between 0.1 and 1"),
+        (["--size", "4096", "--upscale", "4", "--format", "webp"], "webp cannot hold size 4096 enlarged 4 times"),
         (["--strength", "nan"], "strength"),
         (["--strength", "much"], "--strength"),
         (["--size", "63"], "size must be a whole number from 64 to 4096"),

@@ -58,6 +58,16 @@ def test_a_forecast_counts_pixels_once_a_photo_and_bytes_once_a_file(photos: Pat
     assert original.disk < foreseen.disk / 4
 
 
+def test_a_result_too_large_for_its_format_is_foreseen(photos: Path, tmp_path: Path) -> None:
+    (photos / "strip.png").write_bytes(encode(np.zeros((64, 4096, 3), np.uint8), None, "png"))
+    (failing,) = (
+        failing
+        for failing in survey(photos, tmp_path / "out", Options(size="original", upscale=4, format="webp")).failing
+        if failing.name == "strip.png"
+    )
+    assert (failing.code, "webp cannot hold 16384 x 256 px" in failing.message) == ("bad_options", True)
+
+
 def test_a_disk_that_is_too_small_is_refused_with_what_to_do(photos: Path, tmp_path: Path) -> None:
     foreseen = survey(photos, tmp_path / "out", Options())
     forecast.check_disk(foreseen, tmp_path)

@@ -157,6 +157,15 @@ def test_an_existing_result_is_skipped_without_being_touched_or_read(photos: Pat
     assert "c/2.png" not in artist.seen
 
 
+def test_a_result_too_large_for_its_format_fails_before_it_is_drawn(photos: Path, tmp_path: Path) -> None:
+    (photos / "c" / "2.png").write_bytes(encode(np.zeros((64, 4096, 3), np.uint8), None, "png"))
+    artist = FakeArtist()
+    attempts = attempts_of(photos, tmp_path / "out", artist, Options(size="original", upscale=4, format="webp"))
+    assert outcome(attempts) == ["done", "bad_options", "done", "done"]
+    assert "2.png: format webp cannot hold 16384 x 256 px" in str(attempts[1].error)
+    assert sorted(artist.seen) == ["c/1.png", "c/3.png", "c/4.png"]
+
+
 def test_overwrite_draws_it_again(photos: Path, tmp_path: Path) -> None:
     first = attempts_of(photos, tmp_path / "out", FakeArtist(), SMALL)
     again = attempts_of(photos, tmp_path / "out", FakeArtist(), SMALL, overwrite=True)

@@ -1,6 +1,8 @@
 """What a stranger sends is cleaned and checked before anything is drawn; what comes back fits the photo."""
 
 import io
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -54,6 +56,19 @@ def test_unknown_fields_and_styles_name_what_there_is() -> None:
         options_from({"colour": "red"}, CARDS)
     with pytest.raises(StyleError, match=r"'passwd'.*anime"):
         options_from({"style": "/etc/passwd"}, CARDS)
+
+
+@pytest.mark.parametrize("format", ["webp", "keep"])
+def test_a_result_too_large_for_its_format_is_refused_before_it_is_drawn(format: Any) -> None:
+    artist, strip = FakeArtist(), encode(np.zeros((64, 4096, 3), np.uint8), None, "webp")
+    options = Options(size="original", upscale=4, format=format)
+    with pytest.raises(
+        OptionsError, match=r"strip.webp: format webp cannot hold 16384 x 256 px: choose png or a smaller"
+    ):
+        draw(artist, strip, "strip.webp", options, 10**6)
+    assert artist.seen == []
+    assert draw(artist, strip, "strip.webp", replace(options, upscale=2), 10**6).format == "webp"
+    assert artist.seen == ["strip.webp"]
 
 
 def test_before_and_drawing_have_the_same_size_also_with_alpha() -> None:

@@ -2,7 +2,6 @@
 
 import html
 import logging
-import re
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -22,18 +21,13 @@ from cartoon.web.access.visitors import Visitor, visitor_of
 from cartoon.web.answers import INTERNAL
 from cartoon.web.intake import Reception, link_or_copy
 from cartoon.web.messages import at_rest, describe, without_paths
+from cartoon.web.page.option_calls import named, takes_options
+from cartoon.web.page.option_fields import asked_for
 from cartoon.web.photo import PREVIEW_QUALITY, Drawing, before_picture, clean_name, draw, options_from
 from cartoon.web.uploads import VisitorFiles, opened
 
-PAGE_FIELDS: Final = ("style", "strength", "exaggeration", "size", "background", "colour", "format", "quality")
-"""The fields of both tabs, in the order in which actions get their values."""
-PLAIN_COLOUR: Final = "colour"
-"""The page's fourth background; the colour itself is a field of its own."""
 TOLD_SECONDS: Final = 1.0
 """How often the endpoint of batches looks whether anything has changed."""
-_RGB: Final = re.compile(
-    r"rgba?\(\s*(\d{1,3}(?:\.\d+)?)\s*,\s*(\d{1,3}(?:\.\d+)?)\s*,\s*(\d{1,3}(?:\.\d+)?)\s*(?:,.*)?\)"
-)
 STAGES: Final = {"waiting": "preparing", "running": "drawing", "finished": "done"}
 
 Upload = dict[str, Any]
@@ -63,49 +57,25 @@ class Actions:
         download = gr.DownloadButton(value=str(saved), label=f"Download {drawing.name}", interactive=True)
         return (str(before), str(after)), download, describe(drawing)
 
-    # The parameters of the next two are the public names of Gradio's API, so they are spelled out.
-
-    def cartoonize(
-        self,
-        request: gr.Request,
-        image: Upload | None,
-        style: str,
-        strength: float,
-        exaggeration: float,
-        size: str,
-        background: str,
-        format: str,
-        quality: int,
-    ) -> tuple[str, str]:
+    @takes_options
+    def cartoonize(self, request: gr.Request, image: Upload | None, *options: Any) -> tuple[str, str]:
         """One photo -> the drawn file and a line that says what was done."""
-        asked = {"style": style, "strength": strength, "exaggeration": exaggeration, "size": size}
-        asked |= {"background": background, "format": format, "quality": quality}
         visitor = visitor_of(request)
         with sentences():
-            drawing = self._draw(visitor, image, asked)
+            drawing = self._draw(visitor, image, named(options))
             return str(_save(self.files.folder(visitor), drawing.name, drawing.data)), describe(drawing)
 
+    @takes_options
     def cartoonize_batch(
-        self,
-        request: gr.Request,
-        files: list[Upload] | None,
-        style: str,
-        strength: float,
-        exaggeration: float,
-        size: str,
-        background: str,
-        format: str,
-        quality: int,
+        self, request: gr.Request, files: list[Upload] | None, *options: Any
     ) -> Iterator[tuple[str | None, list[tuple[str, str]], dict[str, Any]]]:
         """Many photos -> at every change a report; at the end the zip, the pictures and a report with the failures.
 
         It is a job as any other: whoever is cut off finds it under the report's `job` over REST.
         """
-        asked = {"style": style, "strength": strength, "exaggeration": exaggeration, "size": size}
-        asked |= {"background": background, "format": format, "quality": quality}
         visitor = visitor_of(request)
         with sentences():
-            id = taken_in(self.reception, self.files, files, asked, visitor)
+            id = taken_in(self.reception, self.files, files, named(options), visitor)
             with closing(self._followed(id)) as glances:
                 for glance in glances:
                     yield None, [], _report(glance, [])
@@ -164,23 +134,6 @@ def sentences(title: str = "Not drawn") -> Iterator[None]:
     except Exception as fault:
         log.exception("an action of the page failed", extra={"event": "action_failed", "code": metrics.INTERNAL})
         raise gr.Error(INTERNAL, title=title, print_exception=False) from fault
-
-
-def asked_for(fields: tuple[Any, ...]) -> dict[str, Any]:
-    """The page's fields as options; raises OptionsError for a colour that is none."""
-    asked = dict(zip(PAGE_FIELDS, fields, strict=True))
-    colour = asked.pop("colour")
-    if asked["background"] == PLAIN_COLOUR:
-        asked["background"] = _hex(str(colour))
-    return asked
-
-
-def _hex(colour: str) -> str:
-    # The picker's sliders yield rgba(12.3, 45, 6, 1).
-    parts = _RGB.fullmatch(colour)
-    if parts is None:
-        return colour
-    return "#" + "".join(f"{min(255, round(float(part))):02x}" for part in parts.groups())
 
 
 def sent_file(files: VisitorFiles, visitor: Visitor, upload: Upload | None) -> tuple[Path, str]:

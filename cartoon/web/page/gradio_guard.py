@@ -55,12 +55,20 @@ _SESSION: Final = re.compile(r"[\w-]{1,64}")
 class Offer:
     """A function of the page. index: Gradio's number of it. inputs: how many arguments it takes in full, and without
     those that callers leave out. public: for callers from outside; the rest only for the page itself. counted: against
-    the requests that a visitor has in a minute."""
+    the requests that a visitor has in a minute. later: so many of the last came later than callers may know of."""
 
     index: int
     inputs: tuple[int, int]
     public: bool
     counted: bool
+    later: int = 0
+
+    def filled(self, data: object) -> list[Any]:
+        """The arguments of a call, None for those that it does not know of; raises OptionsError."""
+        missing = self.inputs[-1] - len(data) if isinstance(data, list) else 0
+        if not isinstance(data, list) or (len(data) not in self.inputs and not 0 < missing <= self.later):
+            raise OptionsError(f"This call takes a list `data` of {self.inputs[-1]} values: see /gradio_api/info.")
+        return data if len(data) in self.inputs else [*data, *[None] * missing]
 
 
 class GradioGuard:
@@ -144,9 +152,7 @@ class GradioGuard:
             self._limits.ask(visitor)
         if by_name:
             return {name: self._argument(value, visitor) for name, value in body.items()}
-        data = body.get("data")
-        if not isinstance(data, list) or len(data) not in offer.inputs:
-            raise OptionsError(f"This call takes a list `data` of {offer.inputs[-1]} values: see /gradio_api/info.")
+        data = offer.filled(body.get("data"))
         kept: dict[str, Any] = {name: body[name] for name in ("session_hash", "trigger_id") if name in body}
         if not isinstance(kept.get("trigger_id"), int | None):
             raise OptionsError("trigger_id is not a number: leave it out.")

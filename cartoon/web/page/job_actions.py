@@ -11,12 +11,12 @@ import gradio as gr
 
 from cartoon.errors import MissingError
 from cartoon.jobs.service.jobs import Desk, Glance
-from cartoon.options import Options
 from cartoon.web.access.visitors import check_owner, visitor_of
 from cartoon.web.intake import Reception
 from cartoon.web.messages import at_rest, machine_line, sentence
 from cartoon.web.page import job_panel
-from cartoon.web.page.actions import PLAIN_COLOUR, Upload, asked_for, sentences, taken_in
+from cartoon.web.page.actions import Upload, sentences, taken_in
+from cartoon.web.page.option_fields import asked_for, values_of
 from cartoon.web.uploads import VisitorFiles
 
 VIEW: Final = (
@@ -84,7 +84,7 @@ class JobActions:
     def options_of(self, id: str) -> list[Any]:
         """The form's fields as the job has them, in the order of PAGE_FIELDS."""
         with sentences("Not found"):
-            return self._fields(self._desk.glance(id).order.options)
+            return values_of(self._desk.glance(id).order.options, self.reception.artist.styles)
 
     @property
     def _desk(self) -> Desk:
@@ -132,20 +132,6 @@ class JobActions:
         artist, running = self.reception.artist, self._desk.states().get("running", 0)
         line = machine_line(artist.device, artist.precision, running, self._desk.photos_left())
         return f'<p class="toon-quiet">{line}</p>'
-
-    def _fields(self, options: Options) -> list[Any]:
-        plain = options.background.startswith("#")
-        style = options.style if options.style in {card.id for card in self.reception.artist.styles} else gr.skip()
-        return [
-            style,
-            options.strength,
-            options.exaggeration,
-            options.size,
-            PLAIN_COLOUR if plain else options.background,
-            options.background if plain else gr.skip(),
-            "png" if options.format == "keep" else options.format,
-            options.quality,
-        ]
 
 
 def _mark(glance: Glance) -> str:

@@ -13,7 +13,6 @@ from gradio.routes import App as GradioApp
 from starlette.routing import Mount
 
 from cartoon.assets import EXAMPLES
-from cartoon.options import Options
 from cartoon.styles.catalogue import PAINTED, StyleCard
 from cartoon.telemetry import metrics
 from cartoon.web.intake import Reception
@@ -22,6 +21,7 @@ from cartoon.web.page.actions import Actions
 from cartoon.web.page.gradio_guard import GradioGuard, Offer
 from cartoon.web.page.job_actions import JobActions
 from cartoon.web.page.job_tab import job_tab, wire_jobs
+from cartoon.web.page.option_calls import LATER, option_inputs
 from cartoon.web.page.option_fields import OptionFields, option_fields
 from cartoon.web.uploads import VisitorFiles
 
@@ -81,7 +81,7 @@ def build(reception: Reception, files: VisitorFiles) -> gr.Blocks:
         page.load(
             lambda: _styles_now(artist.styles),
             None,
-            [one.style, many.options.style],
+            [one.parts["style"], many.options.parts["style"]],
             queue=False,
             show_progress="hidden",
             api_visibility="private",
@@ -137,19 +137,10 @@ def _one_photo(does: Actions) -> OptionFields:
 
 def _endpoints(does: Actions) -> None:
     """The two calls for gradio_client, with plain parameters and defaults apart from the page's fields."""
-    given = Options()
     with gr.Column(visible=False):
         image = gr.Image(type="filepath", image_mode=None, label="image")
         files = gr.File(file_count="multiple", label="files")
-        asked = [
-            gr.Textbox(given.style, label="style"),
-            gr.Number(given.strength, label="strength"),
-            gr.Number(given.exaggeration, label="exaggeration"),
-            gr.Textbox(str(given.size), label='size: long side in px, or "original"'),
-            gr.Textbox(given.background, label="background: drawn, photo, transparent or #RRGGBB"),
-            gr.Textbox(given.format, label="format: png, jpg, webp or keep"),
-            gr.Number(given.quality, label="quality"),
-        ]
+        asked = option_inputs()
         drawn, status = gr.File(label="picture"), gr.Textbox(label="status")
         archive, pictures, report = gr.File(label="zip"), gr.Gallery(label="pictures"), gr.JSON(label="report")
         one, many = gr.Button(), gr.Button()
@@ -216,7 +207,13 @@ def _offers(page: gr.Blocks) -> dict[str | int, Offer]:
         public = function.api_visibility == "public"
         given = [part for part in function.inputs if not part.skip_api]
         # What queues draws or takes photos in; the rest looks, or says something short.
-        offer = Offer(index, (len(function.inputs), len(given)), public, counted=bool(function.queue))
+        offer = Offer(
+            index,
+            (len(function.inputs), len(given)),
+            public,
+            counted=bool(function.queue),
+            later=LATER if public else 0,
+        )
         offers[index] = offer
         if public and isinstance(function.api_name, str):
             offers[function.api_name] = offer

@@ -21,6 +21,7 @@ from cartoon.web.intake import Reception
 from cartoon.web.multipart import receive
 from cartoon.web.photo import Drawing, Studio, draw, options_from
 from cartoon.web.readiness import Readiness
+from cartoon.web.rest.form import form_of
 
 MORE_AT_ONCE: Final = 1
 """Requests beyond those that are drawn at the same time: one decodes or encodes meanwhile."""
@@ -79,7 +80,7 @@ def install(app: FastAPI, reception: Reception, readiness: Readiness) -> None:
     queue = Queue(artist.at_once + MORE_AT_ONCE, settings.max_queue, readiness)
     router = APIRouter()
 
-    @router.post("/api/v1/cartoonize")
+    @router.post("/api/v1/cartoonize", openapi_extra=form_of(FIELD))
     async def cartoonize(request: Request) -> Response:
         """Multipart `image` and options -> the picture; errors are JSON {"error", "message"}."""
         visitor = visitor_of(request)

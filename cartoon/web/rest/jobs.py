@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict
 from datetime import datetime, timezone
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar, get_args
 from urllib.parse import quote
 
 import anyio
@@ -17,13 +17,15 @@ from starlette.requests import ClientDisconnect
 
 from cartoon.errors import MissingError, OptionsError
 from cartoon.jobs import report
+from cartoon.jobs.model import Gate
 from cartoon.jobs.service.jobs import Glance
 from cartoon.web import thumbnails
 from cartoon.web.access.visitors import check_owner, visitor_of
 from cartoon.web.intake import Reception
 from cartoon.web.messages import at_rest, without_paths, zip_name
-from cartoon.web.multipart import receive
+from cartoon.web.multipart import FILE_FIELDS, receive
 from cartoon.web.readiness import Readiness
+from cartoon.web.rest.form import form_of
 from cartoon.web.zip_stream import MEDIA_TYPE, packed
 
 ROOT: Final = "/api/v1/jobs"
@@ -55,7 +57,9 @@ def install(app: FastAPI, reception: Reception, readiness: Readiness) -> None:
     does = _Routes(reception, readiness)
     router = APIRouter()
     look, read, say = ["GET"], ["GET", "HEAD"], ["POST"]
-    router.add_api_route(ROOT, does.create, methods=say, status_code=201)
+    gate = {"enum": list(get_args(Gate)), "default": "flag"}
+    form = form_of(FILE_FIELDS[1], many=True, gate=gate, title={"type": "string"})
+    router.add_api_route(ROOT, does.create, methods=say, status_code=201, openapi_extra=form)
     router.add_api_route(ROOT, does.mine, methods=read)
     router.add_api_route(f"{ROOT}/{{id}}", does.show, methods=read)
     router.add_api_route(f"{ROOT}/{{id}}", does.remove, methods=["DELETE"], status_code=204)

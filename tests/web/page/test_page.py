@@ -20,8 +20,9 @@ from cartoon.jobs.service.jobs import Desk
 from cartoon.settings import Settings
 from cartoon.web.access.visitors import COOKIE, visitor_of
 from cartoon.web.intake import Reception, model_of
-from cartoon.web.page.actions import PAGE_FIELDS, PLAIN_COLOUR, Actions
+from cartoon.web.page.actions import Actions
 from cartoon.web.page.job_actions import GONE, VIEW, JobActions
+from cartoon.web.page.option_fields import PAGE_FIELDS, PLAIN_COLOUR
 from cartoon.web.uploads import VisitorFiles, stored_name
 from tests.fakes import FakeArtist, TroubledArtist
 from tests.serving import Served, running
@@ -77,6 +78,15 @@ def test_options_may_be_left_out_and_sizes_may_be_numbers(client: Client, photo:
     drawn, _ = client.predict(image=handle_file(photo), size=64, api_name="/cartoonize")
     assert Path(drawn).name == "Zoë (1)-anime.png"
     assert size_of(drawn) == (64, 48)
+
+
+def test_what_a_photo_is_kept_in_and_enlarged_by_is_asked_last(client: Client, photo: Path) -> None:
+    drawn, _ = client.predict(
+        handle_file(photo), "comic", 0.9, 0.0, "80", "drawn", "keep", 80, 1, api_name="/cartoonize"
+    )
+    assert Path(drawn).name == "Zoë (1)-comic.png"
+    with pytest.raises(AppError, match="upscale must be 1, 2 or 4; got 3"):
+        client.predict(image=handle_file(photo), upscale=3, api_name="/cartoonize")
 
 
 def test_the_raw_file_is_decoded_so_that_orientation_counts(client: Client, tmp_path: Path) -> None:
@@ -210,13 +220,14 @@ def test_only_the_two_endpoints_are_public(client: Client) -> None:
     public = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
     assert set(public) == {"/cartoonize", "/cartoonize_batch"}
     names = [parameter["parameter_name"] for parameter in public["/cartoonize"]["parameters"]]
-    assert names == ["image", "style", "strength", "exaggeration", "size", "background", "format", "quality"]
+    first = ["image", "style", "strength", "exaggeration", "size", "background", "format", "quality"]
+    assert names == [*first, "upscale"]  # what is new comes last: callers name parameters by position, too
 
 
 # The buttons' actions, without a server.
 
 FIELDS = {"style": "anime", "strength": 0.7, "exaggeration": 0.5, "size": 64, "background": "drawn"}
-FIELDS |= {"colour": "#112233", "format": "png", "quality": 95}
+FIELDS |= {"colour": "#112233", "format": "png", "quality": 95, "upscale": 1}
 
 
 @dataclass(frozen=True)
@@ -412,8 +423,11 @@ def test_pause_resume_cancel_and_retry(tmp_path: Path, files: VisitorFiles, uplo
     desk.close()
 
 
-def test_the_options_of_a_job_go_back_into_the_form(jobs: JobActions, photo: Path, upload: Sender) -> None:
-    asked = values(style="sketch", strength=0.3, size="original", background=PLAIN_COLOUR, format="webp")
+@pytest.mark.parametrize("others", [{"format": "webp"}, {"format": "keep"}, {"size": 777}, {"upscale": 4}], ids=str)
+def test_the_options_of_a_job_go_back_into_the_form(
+    jobs: JobActions, photo: Path, upload: Sender, others: dict[str, Any]
+) -> None:
+    asked = values(style="sketch", strength=0.3, **{"size": "original", "background": PLAIN_COLOUR, **others})
     id = part(jobs.start(ANN, [upload(photo)], *asked), "job")
     assert dict(zip(PAGE_FIELDS, jobs.options_of(id), strict=True)) == dict(zip(PAGE_FIELDS, asked, strict=True))
 

@@ -111,6 +111,7 @@ def test_original_size_keeps_the_photos_own(client: TestClient) -> None:
         ({"background": "red"}, "bad_options", "background"),
         ({"format": "bmp"}, "bad_options", "format"),
         ({"quality": "0"}, "bad_options", "quality"),
+        ({"size": "4096", "upscale": "4", "format": "webp"}, "bad_options", "webp cannot hold"),
         ({"style": ""}, "bad_options", "style"),
         ({"style": "oil"}, "bad_style", "anime"),
         ({"style": "/etc/passwd"}, "bad_style", "passwd"),
