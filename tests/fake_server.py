@@ -14,7 +14,8 @@ from cartoon.images.types import Cartoon, Photo
 from cartoon.options import Options
 from cartoon.settings import Settings
 from cartoon.web import serve
-from cartoon.web.serve import Server, create_app
+from cartoon.web.app import create_app
+from cartoon.web.serve import Server
 from tests.fakes import FakeArtist
 
 HELD: Final = "held.png"

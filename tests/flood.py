@@ -41,13 +41,17 @@ FORM: Final = {"content-type": "multipart/form-data; boundary=b"}
 
 @dataclass(eq=False)
 class Seen:
-    """What a wave met: statuses (0 for a connection that was closed), and how long /healthz took meanwhile, s."""
+    """What a wave met: statuses (0 for a connection that was closed), and how long /healthz took meanwhile, s.
+
+    loop_seconds: processor time of the server's event loop, which all requests share.
+    """
 
     statuses: "Counter[int]" = field(default_factory=Counter)
     without_retry: int = 0
     health: list[float] = field(default_factory=list)
     health_failed: int = 0
     peak_mb: float = 0.0
+    loop_seconds: float = 0.0
 
     def add(self, answer: httpx.Response | None) -> None:
         self.statuses[answer.status_code if answer is not None else 0] += 1
@@ -55,9 +59,19 @@ class Seen:
             self.without_retry += 1
 
     @property
+    def p50(self) -> float:
+        """Of /healthz, seconds."""
+        return statistics.median(self.health) if self.health else 0.0
+
+    @property
     def p95(self) -> float:
         """Of /healthz, seconds."""
         return statistics.quantiles(self.health, n=20)[-1] if len(self.health) > 1 else 0.0
+
+    @property
+    def loop_ms(self) -> float:
+        """Of the event loop, for each request of the wave and of those who looked, ms."""
+        return 1000 * self.loop_seconds / max(1, self.statuses.total() + len(self.health))
 
     @property
     def bad(self) -> int:
@@ -82,6 +96,11 @@ class Target:
     def descriptors(self) -> int:
         """Open now."""
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
+    def loop_seconds(self) -> float:
+        """Processor time of the thread that the event loop runs in, the process's first."""
+        pid = self.process.pid
+        return int(Path(f"/proc/{pid}/task/{pid}/schedstat").read_text().split()[0]) / 1e9
 
 
 @contextmanager
@@ -128,9 +147,11 @@ def watched(target: Target) -> Iterator[Seen]:
     looking = spawn.Process(target=_look, args=(target.url, target.process.pid, theirs))
     looking.start()
     ours.recv()
+    before = target.loop_seconds()
     try:
         yield seen
     finally:
+        seen.loop_seconds = target.loop_seconds() - before
         ours.send(None)
         seen.health, seen.health_failed, seen.peak_mb = ours.recv()
         looking.join()
@@ -292,18 +313,22 @@ def main() -> int:
     ):
         calm, files = memory_mb(target.process.pid), target.descriptors()
         print(
-            "| wave | answers | /healthz p95, s | failed | peak MB over idle | a minute later | descriptors | log, kB |"
+            "| wave | answers | took, s | /healthz p50, s | p95, s | failed | loop, CPU ms a request"
+            " | peak MB over idle | a minute later | descriptors | log, kB |"
         )
-        print("|---|---|---|---|---|---|---|---|")
+        print(f"|{'---|' * 11}")
         for wave in WAVES:
             if asked.only and wave.__name__ != asked.only:
                 continue
+            began = time.monotonic()
             with watched(target) as seen:
                 wave(target, seen)
+            took = time.monotonic() - began
             time.sleep(60)
             answers = ", ".join(f"{number} x {status or 'closed'}" for status, number in sorted(seen.statuses.items()))
             print(
-                f"| {wave.__name__} | {answers} | {seen.p95:.2f} | {seen.health_failed} | {seen.peak_mb - calm:.0f} |"
+                f"| {wave.__name__} | {answers} | {took:.1f} | {seen.p50:.2f} | {seen.p95:.2f} |"
+                f" {seen.health_failed} | {seen.loop_ms:.1f} | {seen.peak_mb - calm:.0f} |"
                 f" {memory_mb(target.process.pid) - calm:+.0f} | {target.descriptors() - files:+d} |"
                 f" {target.log.stat().st_size / 1000:.1f} |",
                 flush=True,

@@ -1,4 +1,4 @@
-"""A multipart form of any size, streamed into an Intake: files onto disk as they come, nothing of them in memory."""
+"""A multipart form of any size, streamed: its files are staged on disk as they come, nothing of them in memory."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -9,8 +9,8 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
 from cartoon.errors import CartoonError, OptionsError
-from cartoon.web.intake import MOST_FILES, Intake
 from cartoon.web.photo import clean_name
+from cartoon.web.staging import MOST_FILES, StagedUpload
 
 FILE_FIELDS: Final = ("image", "images", "files")
 """What a form's files may be called, unless a door says otherwise."""
@@ -24,14 +24,14 @@ everything then sees the sentence, where a closed connection would tell it nothi
 
 
 async def receive(
-    request: Request, intake: Intake, file_fields: Sequence[str] = FILE_FIELDS, most_files: int = MOST_FILES
+    request: Request, staged: StagedUpload, file_fields: Sequence[str] = FILE_FIELDS, most_files: int = MOST_FILES
 ) -> dict[str, str]:
-    """The form's fields; its files are in the intake then.
+    """The form's fields; its files are staged then.
 
-    Raises OptionsError for anything but a form whose files come in `file_fields`, and what the intake raises.
+    Raises OptionsError for anything but a form whose files come in `file_fields`, and what StagedUpload raises.
     """
-    form = _Form(request.headers.get("content-type", ""), intake, file_fields, most_files)
-    refusal = await anyio.to_thread.run_sync(_refusal, request, intake)
+    form = _Form(request.headers.get("content-type", ""), staged, file_fields, most_files)
+    refusal = await anyio.to_thread.run_sync(_refusal, request, staged)
     discarded = 0
     async for chunk in request.stream():
         if refusal is None:
@@ -48,11 +48,11 @@ async def receive(
     return form.finished()
 
 
-def _refusal(request: Request, intake: Intake) -> CartoonError | None:
+def _refusal(request: Request, staged: StagedUpload) -> CartoonError | None:
     """What the announced length alone says."""
     length = request.headers.get("content-length", "")
     try:
-        intake.expect(int(length) if length.isdigit() else 0)
+        staged.expect(int(length) if length.isdigit() else 0)
     except CartoonError as error:
         return error
     return None
@@ -61,14 +61,14 @@ def _refusal(request: Request, intake: Intake) -> CartoonError | None:
 class _Form:
     """A parser's callbacks, in the order of a form: a part's headers, then its data, then the next part."""
 
-    def __init__(self, content_type: str, intake: Intake, file_fields: Sequence[str], most_files: int) -> None:
+    def __init__(self, content_type: str, staged: StagedUpload, file_fields: Sequence[str], most_files: int) -> None:
         kind, parameters = parse_options_header(content_type)
         boundary = parameters.get(b"boundary")
         if kind != b"multipart/form-data" or not boundary:
             raise OptionsError(
                 f"The request is not a form: send multipart/form-data with the pictures in {file_fields[-1]}."
             )
-        self._intake, self._file_fields, self._most_files = intake, file_fields, most_files
+        self._staged, self._file_fields, self._most_files = staged, file_fields, most_files
         self._fields: dict[str, str] = {}
         self._header, self._value, self._disposition = b"", b"", b""
         self._field: str | None = None
@@ -133,9 +133,9 @@ class _Form:
                 raise OptionsError(
                     f"The file field {clean_name(field)!r} is not known: send pictures in {self._file_fields[-1]}."
                 )
-            if len(self._intake.sent) >= self._most_files:
+            if len(self._staged.sent) >= self._most_files:
                 raise OptionsError(f"The field {clean_name(field)!r} came more than once: send each field once.")
-            self._intake.begin(told[b"filename"].decode("utf-8", "replace"))
+            self._staged.begin(told[b"filename"].decode("utf-8", "replace"))
             return
         if field in self._file_fields:
             raise OptionsError(f"The field {field} holds no file: send pictures, or a zip of them.")
@@ -147,7 +147,7 @@ class _Form:
 
     def _on_part_data(self, data: bytes, start: int, end: int) -> None:
         if self._field is None:
-            self._intake.write(data[start:end])
+            self._staged.write(data[start:end])
             return
         self._data += data[start:end]
         if len(self._data) > FIELD_BYTES:
@@ -155,7 +155,7 @@ class _Form:
 
     def _on_part_end(self) -> None:
         if self._field is None:
-            self._intake.end()
+            self._staged.end()
         else:
             self._fields[self._field] = self._data.decode("utf-8", "replace")
 

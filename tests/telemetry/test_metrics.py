@@ -18,8 +18,7 @@ from cartoon.pipeline.cartoonizer import Cartoonizer
 from cartoon.styles.catalogue import available
 from cartoon.telemetry import metrics
 from cartoon.telemetry.logs import JsonLines
-from cartoon.web.readiness import Readiness
-from cartoon.web.serve import _warm_up
+from cartoon.web.lifecycle import Readiness, warm_up
 from tests.fakes import CARDS
 from tests.pipeline.test_batcher import PLENTY, FakeNet, Held, canvas
 from tests.waiting import PATIENCE, wait_for
@@ -173,10 +172,7 @@ def test_doubts_are_counted_by_their_word() -> None:
     assert risen(before, "cartoon_quality_flags_total{flag=no_face}") == 1
 
 
-def test_the_first_picture_is_tried_again_until_it_succeeds(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr("cartoon.web.serve.RETRY_SECONDS", 0.01)
+def test_the_first_picture_is_tried_again_until_it_succeeds(caplog: pytest.LogCaptureFixture) -> None:
     readiness = Readiness(warm=False)
     problems: list[Exception] = [RuntimeError("lost the device"), ResourceError("too little memory: close others.")]
 
@@ -185,7 +181,7 @@ def test_the_first_picture_is_tried_again_until_it_succeeds(
         if problems:
             raise problems.pop()
 
-    _warm_up(warm, readiness)
+    warm_up(warm, readiness, retry_seconds=0.01)
     assert readiness.state == "ready"
     assert [record.code for record in caplog.records if record.levelno >= logging.WARNING] == [
         "no_resources",

@@ -25,7 +25,7 @@ from cartoon.web.access.limits import Limits
 from cartoon.web.access.visitors import Visitor, visitor_of
 from cartoon.web.answers import RETRY_SECONDS, retry_headers, status_of
 from cartoon.web.messages import without_paths
-from cartoon.web.uploads import VisitorFiles
+from cartoon.web.visitor_files import VisitorFiles
 
 API: Final = "/gradio_api/"
 READ: Final = re.compile(

@@ -14,13 +14,13 @@ from starlette.requests import ClientDisconnect
 from cartoon.errors import CartoonError, OptionsError
 from cartoon.options import Options
 from cartoon.telemetry import metrics
-from cartoon.web import health
 from cartoon.web.access.visitors import visitor_of
 from cartoon.web.answers import INTERNAL, QueueFullError, refusal_of, refused
-from cartoon.web.intake import Reception
+from cartoon.web.backend import Backend
+from cartoon.web.lifecycle import Readiness
 from cartoon.web.multipart import receive
 from cartoon.web.photo import Drawing, Studio, draw, options_from
-from cartoon.web.readiness import Readiness
+from cartoon.web.rest import health
 
 MORE_AT_ONCE: Final = 1
 """Requests beyond those that are drawn at the same time: one decodes or encodes meanwhile."""
@@ -69,12 +69,12 @@ class Queue:
             return draw(artist, upload.path.read_bytes(), upload.name, options, max_pixels)
 
 
-def install(app: FastAPI, reception: Reception, readiness: Readiness) -> None:
+def install(app: FastAPI, backend: Backend, readiness: Readiness) -> None:
     """Adds the REST routes and their JSON errors to `app`; must come before a mount at "/" that would shadow them.
 
     readiness: told to others by /readyz.
     """
-    artist, settings = reception.artist, reception.settings
+    artist, settings = backend.artist, backend.settings
     health.install(app, readiness)
     queue = Queue(artist.at_once + MORE_AT_ONCE, settings.max_queue, readiness)
     router = APIRouter()
@@ -83,18 +83,18 @@ def install(app: FastAPI, reception: Reception, readiness: Readiness) -> None:
     async def cartoonize(request: Request) -> Response:
         """Multipart `image` and options -> the picture; errors are JSON {"error", "message"}."""
         visitor = visitor_of(request)
-        reception.limits.ask(visitor)
-        intake = reception.intake(visitor)
+        backend.limits.ask(visitor)
+        staged = backend.stage(visitor)
         try:
-            fields = await receive(request, intake, (FIELD,), most_files=1)
-            if not intake.sent:
+            fields = await receive(request, staged, (FIELD,), most_files=1)
+            if not staged.sent:
                 raise OptionsError("The picture is missing: send it as a file in the multipart field image.")
-            upload = Upload(intake.sent[0].path, intake.sent[0].name, fields)
+            upload = Upload(staged.sent[0].path, staged.sent[0].name, fields)
             drawing = await queue.draw(request, artist, upload, settings.max_pixels)
         except ClientDisconnect:
             return Response(status_code=400)
         finally:
-            intake.close()  # one file, and not in a thread: a process that stops does not wait for another step
+            staged.close()  # one file, and not in a thread: a process that stops does not wait for another step
         return Response(status_code=400) if drawing is None else picture_response(drawing)
 
     @router.get("/api/v1/styles")

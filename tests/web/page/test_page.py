@@ -19,10 +19,10 @@ from cartoon.images.encode import encode
 from cartoon.jobs.service.jobs import Desk
 from cartoon.settings import Settings
 from cartoon.web.access.visitors import COOKIE, visitor_of
-from cartoon.web.intake import Reception, model_of
+from cartoon.web.backend import Backend, model_of
 from cartoon.web.page.actions import PAGE_FIELDS, PLAIN_COLOUR, Actions
 from cartoon.web.page.job_actions import GONE, VIEW, JobActions
-from cartoon.web.uploads import VisitorFiles, stored_name
+from cartoon.web.visitor_files import VisitorFiles, stored_name
 from tests.fakes import FakeArtist, TroubledArtist
 from tests.serving import Served, running
 from tests.small_style import write_style
@@ -233,10 +233,10 @@ BOB = Asker({COOKIE: "b" * 32}, {})
 
 
 @pytest.fixture
-def reception(tmp_path: Path) -> Iterator[Reception]:
+def backend(tmp_path: Path) -> Iterator[Backend]:
     artist = FakeArtist()
     desk = Desk(tmp_path / "jobs", artist, model_of(artist), 10**6)
-    yield Reception(desk, artist, Settings(max_upload_mb=1), tmp_path / "incoming")
+    yield Backend(desk, artist, Settings(max_upload_mb=1), tmp_path / "incoming")
     desk.close()
 
 
@@ -246,13 +246,13 @@ def files(tmp_path: Path) -> VisitorFiles:
 
 
 @pytest.fixture
-def actions(reception: Reception, files: VisitorFiles) -> Actions:
-    return Actions(reception, files)
+def actions(backend: Backend, files: VisitorFiles) -> Actions:
+    return Actions(backend, files)
 
 
 @pytest.fixture
-def jobs(reception: Reception, files: VisitorFiles) -> JobActions:
-    return JobActions(reception, files)
+def jobs(backend: Backend, files: VisitorFiles) -> JobActions:
+    return JobActions(backend, files)
 
 
 @pytest.fixture
@@ -272,7 +272,7 @@ def part(shown: list[Any], name: str) -> Any:
 
 
 def finished(jobs: JobActions, id: str) -> None:
-    while (glance := jobs.reception.desk.wait(id, -1, 0.1)).busy or glance.state != "finished":
+    while (glance := jobs.backend.desk.wait(id, -1, 0.1)).busy or glance.state != "finished":
         assert glance.state in ("waiting", "running", "finished")
 
 
@@ -297,7 +297,7 @@ def test_a_plain_colour_of_the_picker_becomes_a_background(
     jobs: JobActions, photo: Path, picked: str, upload: Sender
 ) -> None:
     id = part(jobs.start(ANN, [upload(photo)], *values(background=PLAIN_COLOUR, colour=picked)), "job")
-    assert jobs.reception.desk.glance(id).order.options.background == "#0c2d06"
+    assert jobs.backend.desk.glance(id).order.options.background == "#0c2d06"
 
 
 def test_photos_of_the_page_become_a_job_and_stay_where_they_are(
@@ -370,12 +370,12 @@ def test_a_file_of_another_visitor_is_not_drawn(
 
 
 def test_a_fault_of_ours_is_a_sentence_and_names_no_file(
-    reception: Reception, files: VisitorFiles, photo: Path, upload: Sender, caplog: pytest.LogCaptureFixture
+    backend: Backend, files: VisitorFiles, photo: Path, upload: Sender, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fault(name: str) -> None:
         raise RuntimeError(f"'{name}' is to blame, see /home/ann/{name}")
 
-    broken = Actions(Reception(reception.desk, TroubledArtist(fault), reception.settings, reception.folder), files)
+    broken = Actions(Backend(backend.desk, TroubledArtist(fault), backend.settings, backend.folder), files)
     with pytest.raises(gr.Error, match="Something went wrong on our side"):
         broken.draw_one(ANN, upload(photo), *values())
     assert "an action of the page failed" in caplog.text
@@ -392,7 +392,7 @@ def test_pause_resume_cancel_and_retry(tmp_path: Path, files: VisitorFiles, uplo
 
     artist = TroubledArtist(trouble)
     desk = Desk(tmp_path / "jobs", artist, model_of(artist), 10**6)
-    jobs = JobActions(Reception(desk, artist, Settings(), tmp_path / "incoming"), files)
+    jobs = JobActions(Backend(desk, artist, Settings(), tmp_path / "incoming"), files)
     photos = [upload(_paint(tmp_path / f"{n}.png", n)) for n in range(8)]
     id = part(jobs.start(ANN, photos, *values()), "job")
     reached.acquire()
@@ -421,4 +421,4 @@ def test_the_options_of_a_job_go_back_into_the_form(jobs: JobActions, photo: Pat
 def test_a_start_without_photos_says_so(jobs: JobActions) -> None:
     with pytest.raises(gr.Error, match="There are no photos yet"):
         jobs.start(ANN, None, *values())
-    assert list(jobs.reception.folder.iterdir()) == []
+    assert list(jobs.backend.folder.iterdir()) == []

@@ -22,11 +22,11 @@ from cartoon.errors import StorageError
 from cartoon.images.encode import encode
 from cartoon.jobs.service.jobs import Desk
 from cartoon.settings import Settings
-from cartoon.web import intake, multipart
+from cartoon.web import multipart, staging
 from cartoon.web.access.visitors import COOKIE, Owners
-from cartoon.web.intake import Reception, model_of
+from cartoon.web.backend import Backend, model_of
+from cartoon.web.lifecycle import Readiness
 from cartoon.web.messages import without_paths
-from cartoon.web.readiness import Readiness
 from cartoon.web.rest import cartoonize, jobs
 from tests.fakes import FakeArtist, TroubledArtist
 from tests.waiting import PATIENCE
@@ -59,9 +59,9 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Served]]:
         artist = artist or FakeArtist()
         settings = Settings(data_dir=tmp_path, **{"max_upload_mb": 1, "max_job_mb": 2, **changed})
         desk, readiness, app = Desk(tmp_path / "jobs", artist, model_of(artist), 10**6), Readiness(), FastAPI()
-        reception = Reception(desk, artist, settings, tmp_path / "incoming")
-        jobs.install(app, reception, readiness)
-        cartoonize.install(app, reception, readiness)
+        backend = Backend(desk, artist, settings, tmp_path / "incoming")
+        jobs.install(app, backend, readiness)
+        cartoonize.install(app, backend, readiness)
         app.add_middleware(Owners)
         made.append(Served(tmp_path, artist, desk, readiness, app))
         return made[-1]
@@ -415,8 +415,8 @@ def test_names_are_cleaned_and_never_become_paths(client: TestClient) -> None:
 
 
 def test_too_many_files_are_refused(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert intake.MOST_FILES == 20_000
-    monkeypatch.setattr(intake, "MOST_FILES", 3)
+    assert staging.MOST_FILES == 20_000
+    monkeypatch.setattr(staging, "MOST_FILES", 3)
     assert client.post(JOBS, files=photos(*"abc"), data={"size": "64"}).status_code == 201
     answer = client.post(JOBS, files=photos(*"abcd"), data={"size": "64"})
     assert (answer.status_code, answer.json()["error"]) == (413, "too_large")

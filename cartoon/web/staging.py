@@ -1,32 +1,26 @@
-"""What strangers send for a job: onto disk under our names, within limits, and then to the desk."""
+"""What strangers send, staged on disk under our names and within limits until somebody takes it over."""
 
 import os
 import shutil
-import unicodedata
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Final, get_args
+from typing import BinaryIO, Final
 
-from cartoon.errors import InputError, OptionsError, StorageError, StyleError, TooLargeError
-from cartoon.jobs.model import Gate
-from cartoon.jobs.service.jobs import Ask, Desk, Sent
+from cartoon.errors import StorageError, TooLargeError
+from cartoon.jobs.service.jobs import Sent
 from cartoon.settings import Settings
-from cartoon.web.access.limits import Limits
-from cartoon.web.access.visitors import Visitor
-from cartoon.web.data_dir import disk_told, private_folder
-from cartoon.web.photo import Studio, clean_name, options_from
+from cartoon.web.data_dir import disk_told
+from cartoon.web.photo import clean_name
 
 MOST_FILES: Final = 20_000
 """In one upload; zips hold more."""
 ROOM_FACTOR: Final = 3
 """Free bytes on the disk for every byte sent: a zip beside its photos, and the drawings."""
-TITLE_LETTERS: Final = 120
 ZIP: Final = ".zip"
 
 
-class Intake:
+class StagedUpload:
     """A folder that takes files one after the other; refuses what is too large or does not fit on the disk.
 
     sent: what lies there, for the desk. room: raises when so many bytes are more than the visitor may have here. came:
@@ -108,7 +102,7 @@ class Intake:
             self._file.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def __enter__(self) -> "Intake":
+    def __enter__(self) -> "StagedUpload":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -130,72 +124,6 @@ class Intake:
             )
         if self._total > self._settings.max_job_mb * 2**20:
             self.expect(self._total)
-
-
-@dataclass(frozen=True, eq=False)
-class Reception:
-    """Where every web door brings its jobs; `folder` is where uploads wait, on the desk's own disk."""
-
-    desk: Desk
-    artist: Studio
-    settings: Settings
-    folder: Path
-    limits: Limits = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "limits", Limits(self.settings, self.desk))
-
-    def intake(
-        self,
-        visitor: Visitor,
-        folder: Path | None = None,
-        came: Callable[[str, int], None] = lambda name, size: None,
-    ) -> Intake:
-        """A fresh intake, to be closed when its job has begun. folder: an empty one, in place of one that waits."""
-        if folder is None:
-            folder = private_folder(self.folder)
-        return Intake(folder, self.settings, lambda size: self.limits.check_room(visitor, size), came)
-
-    def admit(self, intake: Intake, asked: Mapping[str, Any], visitor: Visitor) -> str:
-        """Begin the job and return its id; asked: the options' fields, `gate` and `title`.
-
-        Raises OptionsError, StyleError, InputError when there is no photo, LimitError, StorageError.
-        """
-        fields = dict(asked)
-        gate: Gate = fields.pop("gate", None) or "flag"
-        title = clean_title(fields.pop("title", None) or "")
-        if gate not in get_args(Gate):
-            raise OptionsError(f"gate {clean_title(str(gate))!r} is not known: use {', '.join(get_args(Gate))}.")
-        options = options_from(fields, self.artist.styles)
-        if not intake.sent:
-            raise InputError("There are no photos yet: add some files, or a zip of them.")
-        intake.finish()
-        self.limits.check_jobs(visitor)
-        with disk_told():
-            ask = Ask(options, visitor.owner, gate, title=title or intake.sent[0].name)
-            id = self.desk.create(intake.sent, ask)
-        self.limits.stored(visitor, self.desk.glance(id).order.out.parent, intake.size, id)
-        return id
-
-
-def model_of(artist: Studio) -> Callable[[str], str]:
-    """What the desk asks: the sha256 of a style's weights; raises StyleError where it is not on offer."""
-
-    def asked(style: str) -> str:
-        for card in artist.styles:
-            if card.id == style:
-                return card.sha256
-        raise StyleError(f"style {clean_title(style)!r} is not known here.")
-
-    return asked
-
-
-def clean_title(raw: str) -> str:
-    """A stranger's text made safe to show in a line: no control or invisible characters, not too long."""
-    shown = "".join(
-        " " if c.isspace() else c for c in raw if c.isspace() or not unicodedata.category(c).startswith("C")
-    )
-    return " ".join(shown.split())[:TITLE_LETTERS]
 
 
 def link_or_copy(source: Path, place: Path) -> None:
