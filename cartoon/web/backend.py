@@ -3,6 +3,7 @@
 import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, get_args
 
@@ -12,7 +13,7 @@ from cartoon.jobs.service.jobs import Ask, Desk
 from cartoon.settings import Settings
 from cartoon.web.access.limits import Limits
 from cartoon.web.access.visitors import Visitor
-from cartoon.web.data_dir import disk_told, private_folder
+from cartoon.web.data_dir import disk_told
 from cartoon.web.photo import Studio, options_from
 from cartoon.web.staging import StagedUpload
 
@@ -35,13 +36,12 @@ class Backend:
     def stage(
         self,
         visitor: Visitor,
-        folder: Path | None = None,
+        root: Path | None = None,
         came: Callable[[str, int], None] = lambda name, size: None,
     ) -> StagedUpload:
-        """A place for an upload, to be closed when it was taken over. folder: an empty one, in place of a fresh one."""
-        if folder is None:
-            folder = private_folder(self.folder)
-        return StagedUpload(folder, self.settings, lambda size: self.limits.check_room(visitor, size), came)
+        """A place for an upload, to be closed when it was taken over. root: where it lies, in place of the usual."""
+        room = partial(self.limits.check_room, visitor)
+        return StagedUpload(root or self.folder, self.settings, room, came)
 
     def submit(self, staged: StagedUpload, asked: Mapping[str, Any], visitor: Visitor) -> str:
         """Begin the job and return its id; asked: the options' fields, `gate` and `title`.

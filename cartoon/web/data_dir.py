@@ -14,6 +14,7 @@ from typing import Final
 
 from cartoon.errors import StorageError
 from cartoon.files import FULL
+from cartoon.jobs.store.lock import Hold
 
 KEPT_SECONDS: Final = 6 * 3600.0
 """Uploads that became no job, and single results, go after this; so does what a killed process has left of them."""
@@ -85,6 +86,17 @@ def open_data_dir(asked: Path | None) -> DataDir:
     else:
         log.warning("there is no data folder: jobs will not survive a restart; set CARTOON_DATA_DIR")
     return _made(DataDir(Path(tempfile.mkdtemp(prefix="cartoon-")).resolve(), False))
+
+
+def check_unused(asked: Path | None) -> None:
+    """Raise BusyError while another server has its jobs in the folder asked for: what has the lock for good, the jobs
+    themselves, is opened only when the model is loaded, which takes its time."""
+    jobs = asked and DataDir(asked, True).jobs
+    if not jobs or not jobs.is_dir():
+        return
+    refusal = f"Another server has its jobs in {jobs.parent}: stop it, or set CARTOON_DATA_DIR to another folder."
+    with suppress(PermissionError):  # which is told when it is opened
+        Hold(jobs, refusal).release()
 
 
 def private_folder(root: Path) -> Path:

@@ -23,6 +23,7 @@ from cartoon.telemetry import logs, metrics
 from cartoon.web.access.connections import ACCEPTED_AT_ONCE, BACKLOG, ConnectionLimiter
 from cartoon.web.access.hosts import is_loopback
 from cartoon.web.app import create_app
+from cartoon.web.data_dir import check_unused
 from cartoon.web.lifecycle import Readiness
 
 SETTLE_SECONDS: Final = 4
@@ -46,13 +47,14 @@ log = logging.getLogger(__name__)
 def serve(settings: Settings) -> None:
     """Loads the Cartoonizer once and serves until SIGTERM or Ctrl-C.
 
-    Raises OptionsError when the address cannot be listened on, before anything heavy is loaded; BusyError when another
-    server has the data folder.
+    Raises OptionsError when the address cannot be listened on, BusyError when another server has the data folder, both
+    before anything heavy is loaded.
     """
     logs.set_up(settings.log)
     sys.setswitchinterval(SWITCH_SECONDS)
     signal.signal(signal.SIGTERM, _leave)
     with suppress(KeyboardInterrupt), _listen(settings.host, settings.port) as listener:
+        check_unused(settings.data_dir)
         from cartoon.pipeline.cartoonizer import Cartoonizer
         from cartoon.quality.gate import judge
 

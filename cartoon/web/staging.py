@@ -2,7 +2,9 @@
 
 import os
 import shutil
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Final
@@ -10,7 +12,7 @@ from typing import BinaryIO, Final
 from cartoon.errors import StorageError, TooLargeError
 from cartoon.jobs.service.jobs import Sent
 from cartoon.settings import Settings
-from cartoon.web.data_dir import disk_told
+from cartoon.web.data_dir import disk_told, private_folder
 from cartoon.web.photo import clean_name
 
 MOST_FILES: Final = 20_000
@@ -23,21 +25,31 @@ ZIP: Final = ".zip"
 class StagedUpload:
     """A folder that takes files one after the other; refuses what is too large or does not fit on the disk.
 
-    sent: what lies there, for the desk. room: raises when so many bytes are more than the visitor may have here. came:
-    hears how many bytes of which file have come. Every method raises TooLargeError, LimitError or StorageError.
+    root: where the folder is made, once it is needed. sent: what lies there, for whoever takes it over.
+    room: raises when so many bytes are more than the visitor may have here. came: hears how many bytes of which file
+    have come. Every method raises TooLargeError, LimitError or StorageError.
     """
 
     def __init__(
         self,
-        folder: Path,
+        root: Path,
         settings: Settings,
         room: Callable[[int], None] = lambda size: None,
         came: Callable[[str, int], None] = lambda name, size: None,
     ) -> None:
         self.sent: list[Sent] = []
-        self.folder, self._settings, self._room, self._came = folder, settings, room, came
+        self._root, self._settings, self._room, self._came = root, settings, room, came
+        self._folder: Path | None = None
         self._file: BinaryIO | None = None
         self._name, self._size, self._total = "", 0, 0
+        self._in_use, self._closed = threading.Lock(), False
+
+    @property
+    def folder(self) -> Path:
+        """Where the files lie; made when it is first asked for."""
+        if self._folder is None:
+            self._folder = private_folder(self._root)
+        return self._folder
 
     def expect(self, size: int) -> None:
         """So many bytes are about to come, or have."""
@@ -96,17 +108,41 @@ class StagedUpload:
         """Everything has come."""
         self.expect(self._total)
 
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """While a thread works here, it is that thread which removes what is left when somebody closes meanwhile."""
+        try:
+            with self._in_use:
+                yield
+        finally:
+            if self._closed:
+                self._remove()
+
+    @property
+    def closed(self) -> bool:
+        """Whether it takes nothing more."""
+        return self._closed
+
     def close(self) -> None:
-        """Remove what nobody has taken over."""
-        if self._file is not None:
-            self._file.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Remove what nobody has taken over, at once or when the thread that works here is done; never waits for it."""
+        self._closed = True
+        if self._in_use.acquire(blocking=False):
+            try:
+                self._remove()
+            finally:
+                self._in_use.release()
 
     def __enter__(self) -> "StagedUpload":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
+
+    def _remove(self) -> None:
+        if self._file is not None:
+            self._file.close()
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
 
     def _next(self, raw_name: str | None) -> None:
         if len(self.sent) >= MOST_FILES:

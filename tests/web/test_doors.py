@@ -250,6 +250,17 @@ def test_a_post_that_navigates_from_another_site_is_refused(served: Served) -> N
     assert httpx.post(f"{served.url}api/v1/jobs", headers=visit).status_code == 403
 
 
+def test_probes_are_answered_under_the_name_of_a_service_and_nothing_else_is(served: Served) -> None:
+    service = {"host": f"cartoon.default.svc.cluster.local:{served.port}"}
+    for probe, told in (("healthz", "ok"), ("readyz", "ready")):
+        assert httpx.get(served.url + probe, headers=service).json() == {"status": told}
+        for foreign in ({"origin": "https://evil.example"}, {"sec-fetch-site": "cross-site"}):
+            assert httpx.get(served.url + probe, headers={**service, **foreign}).status_code == 403
+        assert httpx.post(served.url + probe, headers=service).status_code == 403
+    for address in ("", "config", "metrics", "openapi.json", "api/v1/styles", "healthz/", "healthz/../config"):
+        assert httpx.get(served.url + address, headers=service).status_code == 403
+
+
 def test_two_hosts_in_one_request_are_one_too_many(served: Served) -> None:
     with socket.create_connection(("127.0.0.1", served.port), timeout=WAIT) as plain:
         plain.sendall(b"GET /config HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n")

@@ -87,6 +87,15 @@ def test_a_port_in_use_is_named_before_anything_is_loaded() -> None:
     )
 
 
+def test_a_second_server_over_the_same_folder_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:
+    with served(tmp_path):
+        ended = start("--port", "0", "--device", "cuda:9", CARTOON_DATA_DIR=str(tmp_path))  # loading would say that
+    assert ended.returncode == 2
+    assert ended.stderr == (
+        f"error: Another server has its jobs in {tmp_path}: stop it, or set CARTOON_DATA_DIR to another folder.\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("flags", "variables", "told"),
     [

@@ -11,6 +11,7 @@ from collections import Counter
 from functools import partial
 from typing import Any, Final
 
+import anyio
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -189,8 +190,9 @@ class BodyTimeout:
             if whole:  # what follows says only that the client has gone
                 return await receive()
             try:
-                message = await asyncio.wait_for(receive(), QUIET_SECONDS)
-            except (TimeoutError, asyncio.TimeoutError):
+                with anyio.fail_after(QUIET_SECONDS):  # which, unlike asyncio's wait_for, needs no task of its own
+                    message = await receive()
+            except TimeoutError:
                 raise _TooSlow from None
             received += len(message.get("body", b""))
             whole = not message.get("more_body", False)

@@ -16,15 +16,14 @@ from starlette.requests import ClientDisconnect
 
 from cartoon.errors import CartoonError, OptionsError
 from cartoon.web.access.visitors import Visitor, visitor_of
-from cartoon.web.answers import retry_headers, status_of
+from cartoon.web.answers import refusal_of
 from cartoon.web.backend import Backend
-from cartoon.web.messages import without_paths
-from cartoon.web.multipart import receive
+from cartoon.web.multipart import FormRules, receive
 from cartoon.web.staging import StagedUpload
 from cartoon.web.visitor_files import VisitorFiles, media_type, stored_name
 
 API: Final = "/gradio_api"
-FIELD: Final = "files"
+FILES: Final = FormRules(("files",))
 WATCHED: Final = 256
 """Uploads whose progress is kept at a time; the oldest go."""
 WATCH_SECONDS: Final = 0.1
@@ -68,24 +67,14 @@ class _Routes:
         """Multipart `files` -> a list of the paths by which the page names them from then on."""
         visitor = visitor_of(request)
         upload = self._watched(request.query_params.get("upload_id", ""))
-        kept = False
         try:
             self._backend.limits.ask(visitor)
-            folder = await anyio.to_thread.run_sync(self._files.folder, visitor)
-            staged = self._backend.stage(visitor, folder, upload.came)
-            try:
-                await receive(request, staged, (FIELD,))
-                paths = await anyio.to_thread.run_sync(self._keep, staged, visitor)
-                kept = True
-            finally:
-                if not kept:
-                    with anyio.CancelScope(shield=True):
-                        await anyio.to_thread.run_sync(staged.close)
+            staged = self._backend.stage(visitor, self._files.all_of(visitor), upload.came)
+            paths = await receive(request, staged, lambda _: self._keep(staged, visitor), FILES)
         except ClientDisconnect:
             return Response(status_code=400)
-        except CartoonError as error:  # in plain text: the page shows it as it is
-            status = status_of(error)
-            return PlainTextResponse(without_paths(str(error)), status_code=status, headers=retry_headers(status))
+        except CartoonError as error:
+            return refusal_of(error, "text")  # the page shows it as it is
         finally:
             upload.done = True
         return JSONResponse(paths)

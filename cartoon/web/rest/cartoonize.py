@@ -18,13 +18,13 @@ from cartoon.web.access.visitors import visitor_of
 from cartoon.web.answers import INTERNAL, QueueFullError, refusal_of, refused
 from cartoon.web.backend import Backend
 from cartoon.web.lifecycle import Readiness
-from cartoon.web.multipart import receive
+from cartoon.web.multipart import FormRules, receive
 from cartoon.web.photo import Drawing, Studio, draw, options_from
 from cartoon.web.rest import health
 
 MORE_AT_ONCE: Final = 1
 """Requests beyond those that are drawn at the same time: one decodes or encodes meanwhile."""
-FIELD: Final = "image"
+ONE_IMAGE: Final = FormRules(("image",), most_files=1)
 _NOT_TOKEN: Final = re.compile(r"[^A-Za-z0-9_-]+")
 
 
@@ -85,11 +85,14 @@ def install(app: FastAPI, backend: Backend, readiness: Readiness) -> None:
         visitor = visitor_of(request)
         backend.limits.ask(visitor)
         staged = backend.stage(visitor)
-        try:
-            fields = await receive(request, staged, (FIELD,), most_files=1)
+
+        def uploaded(fields: dict[str, str]) -> Upload:
             if not staged.sent:
                 raise OptionsError("The picture is missing: send it as a file in the multipart field image.")
-            upload = Upload(staged.sent[0].path, staged.sent[0].name, fields)
+            return Upload(staged.sent[0].path, staged.sent[0].name, fields)
+
+        try:
+            upload = await receive(request, staged, uploaded, ONE_IMAGE)
             drawing = await queue.draw(request, artist, upload, settings.max_pixels)
         except ClientDisconnect:
             return Response(status_code=400)

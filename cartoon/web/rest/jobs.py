@@ -88,14 +88,16 @@ class _Routes:
         visitor = visitor_of(request)
         self._backend.limits.ask(visitor)
         staged = self._backend.stage(visitor)
+
+        def submit(fields: dict[str, str]) -> str:
+            id = self._backend.submit(staged, fields, visitor)
+            staged.close()
+            return id
+
         try:
-            fields = await receive(request, staged)
-            id = await anyio.to_thread.run_sync(self._backend.submit, staged, fields, visitor, limiter=self._taking)
+            id = await receive(request, staged, submit, threads=self._taking)
         except ClientDisconnect:
             return Response(status_code=400)
-        finally:
-            with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(staged.close)
         url = _root(request, id)
         told = {"id": id, "url": url, "owner": visitor.owner}
         return JSONResponse(told, status_code=201, headers={"Location": url, **NOT_KEPT})

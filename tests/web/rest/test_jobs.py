@@ -139,7 +139,7 @@ def test_photos_become_a_job_whose_zip_holds_every_drawing_and_the_report(client
     assert (head.content, head.headers["content-length"]) == (b"", answer.headers["content-length"])
 
 
-@pytest.mark.parametrize("field", multipart.FILE_FIELDS)
+@pytest.mark.parametrize("field", multipart.ANY_FILES.file_fields)
 def test_pictures_come_in_any_of_the_file_fields(client: TestClient, field: str) -> None:
     answer = client.post(JOBS, files=photos("a.png", "b.png", field=field), data={"size": "64"})
     assert at_rest(client, answer.json()["id"])["counts"]["done"] == 2
