@@ -7,6 +7,8 @@ import os
 import socket
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -45,11 +47,12 @@ class HoldingArtist(FakeArtist):
         return super().draw(photo, options, urgent=urgent)
 
 
-def main(home: Path, settle_seconds: float | None = None) -> None:
+def main(home: Path, settle_seconds: float | None = None, told: Callable[[int], None] | None = None) -> None:
     """Serves on a free port of this machine until the process is ended; pictures of more than 1 MB are refused, unless
     a CARTOON_* variable says otherwise.
 
-    A user's own styles are those in FOLDER/styles. settle_seconds: instead of the server's own.
+    A user's own styles are those in FOLDER/styles. settle_seconds: instead of the server's own. told: hears the port,
+    instead of its being printed.
     """
     if settle_seconds is not None:
         serve.SETTLE_SECONDS = settle_seconds
@@ -57,7 +60,7 @@ def main(home: Path, settle_seconds: float | None = None) -> None:
     os.environ.setdefault("CARTOON_MAX_JOB_MB", "3")
     app = create_app(HoldingArtist(home), Settings(data_dir=home))
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        print(listener.getsockname()[1], flush=True)
+        (told or partial(print, flush=True))(listener.getsockname()[1])
         Server(app).run(sockets=[listener])
 
 

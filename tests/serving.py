@@ -1,24 +1,31 @@
-"""A server with a FakeArtist in a process of its own, see tests.fake_server."""
+"""A server with a FakeArtist in a process of its own, see tests.fake_server; and clients that ask it."""
 
+import multiprocessing
 import os
-import subprocess
-import sys
+import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any, Final
 
-from tests import ROOT
+import httpx
+
+SECONDS: Final = 60.0
+_forking: Final = multiprocessing.get_context("forkserver")
+# Gradio, torch and the rest are imported once, in the process that each server is then a copy of.
+_forking.set_forkserver_preload(["tests.fake_server", "cartoon.web.page.mount", "cartoon.styles.official"])
 
 
 @dataclass(frozen=True, eq=False)
 class Served:
-    """A server that runs: its address with a slash at the end, where it keeps files, what it logs, its process."""
+    """A server that runs: its address with a slash at the end, where it keeps files, what it logs."""
 
     url: str
     home: Path
     log: Path
-    process: "subprocess.Popen[str]"
 
     @property
     def port(self) -> int:
@@ -27,20 +34,38 @@ class Served:
 
 
 @contextmanager
-def running(home: Path, *before: str, **variables: str) -> Iterator[Served]:
-    """Serves over `home` until the end, then asks it to stop; before: words before the command, such as `prlimit`."""
-    command = [*before, sys.executable, "-m", "tests.fake_server", str(home)]
+def running(home: Path, descriptors: int | None = None, **variables: str) -> Iterator[Served]:
+    """Serves over `home` until the end, then asks it to stop; descriptors: how many the process may have open."""
     log, environment = home / "log.txt", {**os.environ, **variables}
-    with (
-        log.open("a") as errors,
-        subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True
-        ) as process,
-    ):
-        assert process.stdout is not None
-        port = process.stdout.readline()
-        assert port, log.read_text()
-        try:
-            yield Served(f"http://127.0.0.1:{int(port)}/", home, log, process)
-        finally:
-            process.terminate()
+    ours, theirs = _forking.Pipe()
+    process = _forking.Process(target=_serve, args=(home, log, environment, descriptors, theirs))
+    process.start()
+    try:
+        assert ours.poll(SECONDS), log.read_text()
+        yield Served(f"http://127.0.0.1:{ours.recv()}/", home, log)
+    finally:
+        process.terminate()
+        process.join(SECONDS)
+        assert process.exitcode == 0, (process.exitcode, log.read_text())
+
+
+def _serve(home: Path, log: Path, environment: dict[str, str], descriptors: int | None, port: Connection) -> None:
+    with log.open("a") as errors:
+        os.dup2(errors.fileno(), 2)
+    os.environ.clear()
+    os.environ.update(environment)
+    if descriptors is not None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
+    from tests.fake_server import main
+
+    main(home, told=port.send)
+
+
+def client(url: str = "", **options: Any) -> httpx.Client:
+    """A client that is soon made, as it has no part in TLS."""
+    return httpx.Client(base_url=url, timeout=SECONDS, verify=False, **options)
+
+
+def nobody(url: str = "") -> httpx.Client:
+    """A client that keeps no cookies: nobody, whatever it asks."""
+    return client(url, cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])))  # type: ignore[arg-type]

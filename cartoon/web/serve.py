@@ -51,7 +51,6 @@ def serve(settings: Settings) -> None:
     before anything heavy is loaded.
     """
     logs.set_up(settings.log)
-    sys.setswitchinterval(SWITCH_SECONDS)
     signal.signal(signal.SIGTERM, _leave)
     with suppress(KeyboardInterrupt), _listen(settings.host, settings.port) as listener:
         check_unused(settings.data_dir)
@@ -117,7 +116,9 @@ class Server(uvicorn.Server):
         self._insisted = 0
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """As uvicorn's; the system's queue is longer than what asyncio takes from it at once."""
+        """As uvicorn's; threads let the event loop in sooner, and the system's queue of connections is longer than what
+        asyncio takes from it at once."""
+        sys.setswitchinterval(SWITCH_SECONDS)
         await super().startup(sockets)
         for listener in sockets or []:
             listener.listen(BACKLOG)
