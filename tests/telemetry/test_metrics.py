@@ -86,8 +86,7 @@ def test_passes_and_waiting_canvases_are_counted() -> None:
     ask(1)
     held.entered.wait(PATIENCE)
     ask(3)
-    wait_for(lambda: len(batcher._pieces) == 3)
-    assert risen(before, "cartoon_canvases_waiting{}") == 3
+    wait_for(lambda: risen(before, "cartoon_canvases_waiting{}") == 3)
     held.go.set()
     for thread in threads:
         thread.join(PATIENCE)
@@ -114,7 +113,7 @@ def test_what_a_closed_batcher_leaves_undrawn_does_not_wait_for_ever() -> None:
     threads[0].start()
     held.entered.wait(PATIENCE)
     threads[1].start()
-    wait_for(lambda: len(batcher._pieces) == 1)
+    wait_for(lambda: risen(before, "cartoon_canvases_waiting{}") == 1)
     closing = threading.Thread(target=batcher.close)
     closing.start()
     wait_for(lambda: len(refused) == 1)

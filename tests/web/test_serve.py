@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from cartoon.web.serve import GRACE_SECONDS, INSIST_SECONDS, SETTLE_SECONDS
 from tests import ROOT
 from tests.fake_server import HELD, LET_GO
 from tests.fakes import CARDS
+from tests.serving import client as client_of
 from tests.waiting import PATIENCE, wait_for
 
 PICTURE = encode(np.full((30, 40, 3), 90, np.uint8), None, "png")
@@ -42,6 +42,14 @@ class Serving:
     def post(self, name: str) -> httpx.Response:
         """A small photo of that name, to be drawn."""
         return self.client.post(POST, files={"image": (name, PICTURE)}, data={"size": "64"})
+
+    def is_deaf(self) -> bool:
+        """Whether nobody can connect any more."""
+        try:
+            socket.create_connection((self.client.base_url.host, self.client.base_url.port or 0), timeout=60).close()
+        except ConnectionRefusedError:
+            return True
+        return False
 
     def hold(self, pool: ThreadPoolExecutor) -> "Future[httpx.Response]":
         """A request that is being drawn until it is let go."""
@@ -63,7 +71,7 @@ def served(home: Path, *settle_seconds: str) -> Iterator[Serving]:
         assert process.stdout is not None
         url = f"http://127.0.0.1:{int(process.stdout.readline())}"
         try:
-            with httpx.Client(base_url=url, timeout=60) as client:
+            with client_of(url) as client:
                 client.get("/healthz")
                 yield Serving(process, home, client)
         finally:
@@ -136,9 +144,7 @@ def test_what_takes_longer_than_the_settling_is_still_answered(serving: Serving)
     with ThreadPoolExecutor(1) as pool:
         asked = serving.hold(pool)
         serving.process.send_signal(signal.SIGTERM)
-        time.sleep(SETTLE_SECONDS + 1)
-        with pytest.raises(httpx.TransportError):
-            httpx.get(serving.client.base_url.join("/readyz"))
+        wait_for(serving.is_deaf)
         (serving.home / LET_GO).touch()
         assert asked.result().status_code == 200
     assert serving.process.wait(PATIENCE) == 0
@@ -158,8 +164,8 @@ def test_a_second_signal_ends_it_whatever_is_under_way(serving: Serving, wish: s
         asked = serving.hold(pool)
         serving.process.send_signal(wish)
         serving.process.send_signal(wish)  # as a process group's make passes it on: the same wish
-        time.sleep(INSIST_SECONDS + 0.2)
-        assert serving.process.poll() is None
+        with pytest.raises(subprocess.TimeoutExpired):
+            serving.process.wait(INSIST_SECONDS + 0.2)
         # Again until it ends: a busy machine may have it hear the first one only now.
         wait_for(lambda: _insisted(serving.process, wish))
         assert serving.process.returncode == 128 + wish
@@ -181,7 +187,7 @@ def test_a_second_signal_ends_it_when_it_has_closed_the_port_too(serving: Servin
     with ThreadPoolExecutor(1) as pool:
         asked = serving.hold(pool)
         serving.process.send_signal(signal.SIGTERM)
-        time.sleep(SETTLE_SECONDS + 1)
+        wait_for(serving.is_deaf)
         serving.process.send_signal(signal.SIGTERM)
         assert serving.process.wait(2) == 128 + signal.SIGTERM
         assert isinstance(asked.exception(), httpx.TransportError)

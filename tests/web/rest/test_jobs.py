@@ -4,7 +4,6 @@ import io
 import json
 import shutil
 import threading
-import time
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from PIL import Image
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cartoon.errors import StorageError
 from cartoon.images.encode import encode
@@ -29,7 +29,7 @@ from cartoon.web.lifecycle import Readiness
 from cartoon.web.messages import without_paths
 from cartoon.web.rest import cartoonize, jobs
 from tests.fakes import FakeArtist, TroubledArtist
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, wait_for
 
 JOBS = "/api/v1/jobs"
 UNKNOWN = "0" * 32
@@ -95,13 +95,14 @@ def send(client: TestClient, *names: str, **fields: str) -> str:
 
 
 def at_rest(client: TestClient, id: str) -> dict[str, Any]:
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        told: dict[str, Any] = client.get(f"{JOBS}/{id}").json()
-        if told["state"] not in ("waiting", "running"):
-            return told
-        time.sleep(0.02)
-    raise AssertionError(told)
+    told: dict[str, Any] = {}
+
+    def rests() -> bool:
+        told.update(client.get(f"{JOBS}/{id}").json())
+        return told["state"] not in ("waiting", "running")
+
+    wait_for(rests)
+    return told
 
 
 def zipped(*members: str) -> bytes:
@@ -187,12 +188,27 @@ def test_events_tell_every_change_and_end_with_the_job(client: TestClient) -> No
     assert done == sorted(done)
 
 
+class Draining:
+    """Has the server drain as soon as it has told the first event."""
+
+    def __init__(self, app: ASGIApp, readiness: Readiness) -> None:
+        self._app, self._readiness = app, readiness
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_and_drain(message: Message) -> None:
+            await send(message)
+            if scope["path"].endswith("/events") and message.get("body"):
+                self._readiness.drain()
+
+        await self._app(scope, receive, send_and_drain if scope["type"] == "http" else send)
+
+
 def test_events_end_when_the_server_drains(serve: Callable[..., Served]) -> None:
     gate = threading.Event()
     served = serve(TroubledArtist(lambda name: None if gate.wait(PATIENCE) else pytest.fail("the gate stayed shut")))
+    served.app.add_middleware(Draining, readiness=served.readiness)
     with TestClient(served.app) as client:
         id = send(client, "a.png")
-        threading.Timer(0.3, served.readiness.drain).start()
         with client.stream("GET", f"{JOBS}/{id}/events") as answer:
             lines = [line for line in answer.iter_lines() if line]
         assert lines
@@ -293,8 +309,11 @@ def test_a_job_outlives_its_server(serve: Callable[..., Served]) -> None:
         id = send(client, *(f"{n}.png" for n in range(12)))
         owner = client.cookies[COOKIE]
         reached.acquire()
-        threading.Timer(0.2, gate.set).start()
-        first.desk.close()
+        closing = threading.Thread(target=first.desk.close)
+        closing.start()
+        wait_for(lambda: first.desk.closing)
+        gate.set()
+        closing.join(PATIENCE)
         assert client.get(f"{JOBS}/{id}").json()["counts"]["remaining"] > 0
     with TestClient(serve().app, cookies={COOKIE: owner}) as client:
         assert at_rest(client, id)["counts"]["done"] == 12
