@@ -3,6 +3,8 @@
 import multiprocessing
 import os
 import resource
+import runpy
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +14,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import httpx
+
+from tests import ROOT
 
 SECONDS: Final = 60.0
 _forking: Final = multiprocessing.get_context("forkserver")
@@ -49,11 +53,40 @@ def running(home: Path, descriptors: int | None = None, **variables: str) -> Ite
         assert process.exitcode == 0, (process.exitcode, log.read_text())
 
 
-def _serve(home: Path, log: Path, environment: dict[str, str], descriptors: int | None, port: Connection) -> None:
+@dataclass(frozen=True)
+class Ended:
+    """A command that has ended: its exit code, and what it said on standard error."""
+
+    code: int | None
+    told: str
+
+
+def ended(folder: Path, *arguments: str, **variables: str) -> Ended:
+    """`python app.py ARGUMENTS`, which has to end by itself; folder: for a file of what it says."""
+    log, environment = folder / "told.txt", {**os.environ, **variables}
+    process = _forking.Process(target=_main, args=(arguments, log, environment))
+    process.start()
+    process.join(SECONDS)
+    process.kill()
+    return Ended(process.exitcode, log.read_text())
+
+
+def _main(arguments: tuple[str, ...], log: Path, environment: dict[str, str]) -> None:
+    _become(log, environment)
+    sys.argv = ["app.py", *arguments]
+    runpy.run_path(str(ROOT / "app.py"), run_name="__main__")
+
+
+def _become(log: Path, environment: dict[str, str]) -> None:
+    """What a process is given by whoever starts it."""
     with log.open("a") as errors:
         os.dup2(errors.fileno(), 2)
     os.environ.clear()
     os.environ.update(environment)
+
+
+def _serve(home: Path, log: Path, environment: dict[str, str], descriptors: int | None, port: Connection) -> None:
+    _become(log, environment)
     if descriptors is not None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
     from tests.fake_server import main

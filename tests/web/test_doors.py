@@ -60,7 +60,7 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A server in a Space, that is allowed two more names and asks for keys over REST; the page itself is open."""
     names = {"CARTOON_ALLOWED_HOSTS": "cartoon.example, shop.example:8443", "CARTOON_API_KEYS": "key-one,key-two"}
     space = {"SPACE_ID": "ann/cartoon", "SPACE_HOST": "ann-cartoon.hf.space"}
-    with running(tmp_path_factory.mktemp("elsewhere"), **names, **space) as server:
+    with running(tmp_path_factory.mktemp("elsewhere"), None, **names, **space) as server:
         yield server
 
 

@@ -1,7 +1,6 @@
 """The process that serves: wrong addresses and settings end it at once, with one sentence and exit code 2; signals
 drain it."""
 
-import os
 import signal
 import socket
 import subprocess
@@ -25,6 +24,7 @@ from tests import ROOT
 from tests.fake_server import HELD, LET_GO
 from tests.fakes import CARDS
 from tests.serving import client as client_of
+from tests.serving import ended
 from tests.waiting import PATIENCE, wait_for
 
 PICTURE = encode(np.full((30, 40, 3), 90, np.uint8), None, "png")
@@ -78,18 +78,12 @@ def served(home: Path, *settle_seconds: str) -> Iterator[Serving]:
             process.kill()
 
 
-def start(*flags: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "app.py", *flags]
-    environment = {**os.environ, **variables}
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
-
-
-def test_a_port_in_use_is_named_before_anything_is_loaded() -> None:
+def test_a_port_in_use_is_named_before_anything_is_loaded(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        ended = start("--port", port)
-    assert ended.returncode == 2
-    assert ended.stderr == (
+        refused = ended(tmp_path, "--port", port)
+    assert refused.code == 2
+    assert refused.told == (
         f"error: Cannot serve on 127.0.0.1 port {port} (Address already in use): "
         "stop what uses it or give another --port.\n"
     )
@@ -97,9 +91,9 @@ def test_a_port_in_use_is_named_before_anything_is_loaded() -> None:
 
 def test_a_second_server_over_the_same_folder_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:
     with served(tmp_path):
-        ended = start("--port", "0", "--device", "cuda:9", CARTOON_DATA_DIR=str(tmp_path))  # loading would say that
-    assert ended.returncode == 2
-    assert ended.stderr == (
+        refused = ended(tmp_path, "--port", "0", "--device", "cuda:9", CARTOON_DATA_DIR=str(tmp_path))  # not loaded
+    assert refused.code == 2
+    assert refused.told == (
         f"error: Another server has its jobs in {tmp_path}: stop it, or set CARTOON_DATA_DIR to another folder.\n"
     )
 
@@ -114,11 +108,13 @@ def test_a_second_server_over_the_same_folder_is_refused_before_anything_is_load
         ([], {"CARTOON_PRECISION": "int3"}, "precision"),
     ],
 )
-def test_a_wrong_flag_or_setting_is_named(flags: list[str], variables: dict[str, str], told: str) -> None:
-    ended = start(*flags, **variables)
-    assert ended.returncode == 2
-    assert told in ended.stderr
-    assert "Traceback" not in ended.stderr
+def test_a_wrong_flag_or_setting_is_named(
+    tmp_path: Path, flags: list[str], variables: dict[str, str], told: str
+) -> None:
+    refused = ended(tmp_path, *flags, **variables)
+    assert refused.code == 2
+    assert told in refused.told
+    assert "Traceback" not in refused.told
 
 
 def test_who_is_served_gets_the_picture_while_others_are_sent_elsewhere(serving: Serving) -> None:

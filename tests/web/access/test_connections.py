@@ -1,8 +1,6 @@
 """Connections of a real server with few descriptors: idle ones make room, slow ones end, what was half-sent is gone."""
 
-import io
 import json
-import logging
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -13,7 +11,6 @@ import numpy as np
 import pytest
 
 from cartoon.images.encode import encode
-from cartoon.telemetry.logs import Seldom, TextLines
 from cartoon.web.access.connections import HEAD_SECONDS, QUIET_SECONDS, SPARE_DESCRIPTORS
 from tests.serving import Served, nobody, running
 from tests.waiting import wait_for
@@ -121,46 +118,3 @@ def test_who_says_nothing_or_too_little_is_not_waited_for(served: Served) -> Non
             told += more
         assert told.startswith(b"HTTP/1.1 408")
     assert left_behind(served) == []
-
-
-def test_the_same_words_about_clients_are_written_only_so_often() -> None:
-    now = [0.0]
-    out = io.StringIO()
-    handler = logging.StreamHandler(out)
-    handler.addFilter(Seldom(most=3, clock=lambda: now[0]))
-    handler.setFormatter(TextLines("%(message)s"))
-    logger = logging.getLogger("uvicorn.test")
-    logger.addHandler(handler)
-    logger.propagate = False
-    for _ in range(100):
-        logger.warning("Invalid HTTP request received.")
-    assert len(out.getvalue().splitlines()) == 3
-    assert "left out" in out.getvalue()
-    now[0] = 61.0
-    logger.warning("Invalid HTTP request received.")
-    assert len(out.getvalue().splitlines()) == 4
-    logger.removeHandler(handler)
-
-
-def test_a_traceback_names_no_file_of_a_person() -> None:
-    out = io.StringIO()
-    handler = logging.StreamHandler(out)
-    handler.setFormatter(TextLines("%(message)s"))
-    logger = logging.getLogger("cartoon.test")
-    logger.addHandler(handler)
-    logger.propagate = False
-    try:
-        try:
-            Path("/nowhere/holiday-of-ann.jpg").read_bytes()
-        except OSError as problem:
-            raise RuntimeError(
-                "cannot draw 'holiday-of-ann.jpg' at /home/holiday-of-ann.jpg, holiday-of-ann.jpg"
-            ) from problem
-    except RuntimeError:
-        logger.exception("failed")
-    logger.removeHandler(handler)
-    assert "holiday-of-ann.jpg" not in "".join(
-        line for line in out.getvalue().splitlines() if not line.startswith("    ")
-    )
-    assert "FileNotFoundError: No such file or directory" in out.getvalue()
-    assert "RuntimeError: cannot draw ..." in out.getvalue()
