@@ -4,7 +4,6 @@ A process of its own because Gradio leaves event loops unclosed, and this projec
 """
 
 import os
-import socket
 import sys
 import time
 from collections.abc import Callable
@@ -17,7 +16,7 @@ from cartoon.options import Options
 from cartoon.settings import Settings
 from cartoon.web import serve
 from cartoon.web.app import create_app
-from cartoon.web.serve import Server
+from cartoon.web.serve import Server, listen
 from tests.fakes import FakeArtist
 
 HELD: Final = "held.png"
@@ -59,7 +58,8 @@ def main(home: Path, settle_seconds: float | None = None, told: Callable[[int], 
     os.environ.setdefault("CARTOON_MAX_UPLOAD_MB", "1")
     os.environ.setdefault("CARTOON_MAX_JOB_MB", "3")
     app = create_app(HoldingArtist(home), Settings(data_dir=home))
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    with listen("127.0.0.1", 0) as listener:
+        listener.listen()
         (told or partial(print, flush=True))(listener.getsockname()[1])
         Server(app).run(sockets=[listener])
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,11 +26,12 @@ _forking.set_forkserver_preload(["tests.fake_server", "cartoon.web.page.mount", 
 
 @dataclass(frozen=True, eq=False)
 class Served:
-    """A server that runs: its address with a slash at the end, where it keeps files, what it logs."""
+    """A server that runs: its address with a slash at the end, where it keeps files, what it logs, its process."""
 
     url: str
     home: Path
     log: Path
+    process: ForkServerProcess
 
     @property
     def port(self) -> int:
@@ -39,18 +41,22 @@ class Served:
 
 @contextmanager
 def running(home: Path, descriptors: int | None = None, **variables: str) -> Iterator[Served]:
-    """Serves over `home` until the end, then asks it to stop; descriptors: how many the process may have open."""
+    """Serves over `home` until the end, and asks it to stop then; it has to end well, however it was ended.
+
+    descriptors: how many the process may have open.
+    """
     log, environment = home / "log.txt", {**os.environ, **variables}
     ours, theirs = _forking.Pipe()
     process = _forking.Process(target=_serve, args=(home, log, environment, descriptors, theirs))
     process.start()
     try:
         assert ours.poll(SECONDS), log.read_text()
-        yield Served(f"http://127.0.0.1:{ours.recv()}/", home, log)
+        yield Served(f"http://127.0.0.1:{ours.recv()}/", home, log, process)
     finally:
-        process.terminate()
-        process.join(SECONDS)
-        assert process.exitcode == 0, (process.exitcode, log.read_text())
+        if process.exitcode is None:
+            process.terminate()
+            process.join(SECONDS)
+            assert process.exitcode == 0, (process.exitcode, log.read_text())
 
 
 @dataclass(frozen=True)
@@ -99,6 +105,6 @@ def client(url: str = "", **options: Any) -> httpx.Client:
     return httpx.Client(base_url=url, timeout=SECONDS, verify=False, **options)
 
 
-def nobody(url: str = "") -> httpx.Client:
+def nobody(url: str = "", **options: Any) -> httpx.Client:
     """A client that keeps no cookies: nobody, whatever it asks."""
-    return client(url, cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])))  # type: ignore[arg-type]
+    return client(url, cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])), **options)  # type: ignore[arg-type]

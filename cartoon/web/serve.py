@@ -52,7 +52,7 @@ def serve(settings: Settings) -> None:
     """
     logs.set_up(settings.log)
     signal.signal(signal.SIGTERM, _leave)
-    with suppress(KeyboardInterrupt), _listen(settings.host, settings.port) as listener:
+    with suppress(KeyboardInterrupt), listen(settings.host, settings.port) as listener:
         check_unused(settings.data_dir)
         from cartoon.pipeline.cartoonizer import Cartoonizer
         from cartoon.quality.gate import judge
@@ -165,8 +165,12 @@ class Server(uvicorn.Server):
         return now - told_at >= SETTLE_SECONDS or now - self._busy_at >= QUIET_SECONDS
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    """A bound socket; nobody can connect before the server listens on it."""
+def listen(host: str, port: int) -> socket.socket:
+    """A bound socket; nobody can connect before the server listens on it. Raises OptionsError.
+
+    The protocol is named to it, as asyncio needs that to send what is small at once: without, every answer on a
+    connection that is kept waits 40 ms for the client's acknowledgement.
+    """
     if not 0 <= port <= LAST_PORT:  # the resolver would wrap it round
         raise OptionsError(f"Cannot serve on port {port}: give a --port from 0 (any free one) to {LAST_PORT}.")
     try:

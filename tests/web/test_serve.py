@@ -24,7 +24,7 @@ from tests import ROOT
 from tests.fake_server import HELD, LET_GO
 from tests.fakes import CARDS
 from tests.serving import client as client_of
-from tests.serving import ended
+from tests.serving import ended, running
 from tests.waiting import PATIENCE, wait_for
 
 PICTURE = encode(np.full((30, 40, 3), 90, np.uint8), None, "png")
@@ -90,7 +90,7 @@ def test_a_port_in_use_is_named_before_anything_is_loaded(tmp_path: Path) -> Non
 
 
 def test_a_second_server_over_the_same_folder_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:
-    with served(tmp_path):
+    with running(tmp_path):
         refused = ended(tmp_path, "--port", "0", "--device", "cuda:9", CARTOON_DATA_DIR=str(tmp_path))  # not loaded
     assert refused.code == 2
     assert refused.told == (
