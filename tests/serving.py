@@ -59,6 +59,11 @@ def running(home: Path, descriptors: int | None = None, **variables: str) -> Ite
             assert process.exitcode == 0, (process.exitcode, log.read_text())
 
 
+def origin(served: Served) -> dict[str, str]:
+    """The header by which a browser says that a page of the server's own has sent something."""
+    return {"origin": served.url.rstrip("/")}
+
+
 @dataclass(frozen=True)
 class Ended:
     """A command that has ended: its exit code, and what it said on standard error."""

@@ -24,7 +24,7 @@ from cartoon.web.page.actions import PAGE_FIELDS, PLAIN_COLOUR, Actions
 from cartoon.web.page.job_actions import GONE, VIEW, JobActions
 from cartoon.web.visitor_files import VisitorFiles, stored_name
 from tests.fakes import FakeArtist, TroubledArtist
-from tests.serving import Served, nobody, running
+from tests.serving import Served, running
 from tests.serving import client as client_of
 from tests.small_style import write_style
 from tests.waiting import PATIENCE
@@ -38,13 +38,6 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         yield server
     # The client's event stream is still open here: it must not hold the server, and no name may be in the log.
     assert server.log.read_text() == ""
-
-
-@pytest.fixture(scope="module")
-def plain() -> Iterator[httpx.Client]:
-    """Whoever has no cookie and keeps none."""
-    with nobody() as sending:
-        yield sending
 
 
 @pytest.fixture(scope="module")
