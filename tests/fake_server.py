@@ -4,9 +4,10 @@ A process of its own because Gradio leaves event loops unclosed, and this projec
 """
 
 import os
-import socket
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -14,7 +15,8 @@ from cartoon.images.types import Cartoon, Photo
 from cartoon.options import Options
 from cartoon.settings import Settings
 from cartoon.web import serve
-from cartoon.web.serve import Server, create_app
+from cartoon.web.app import create_app
+from cartoon.web.serve import Server, listen
 from tests.fakes import FakeArtist
 
 HELD: Final = "held.png"
@@ -44,19 +46,21 @@ class HoldingArtist(FakeArtist):
         return super().draw(photo, options, urgent=urgent)
 
 
-def main(home: Path, settle_seconds: float | None = None) -> None:
+def main(home: Path, settle_seconds: float | None = None, told: Callable[[int], None] | None = None) -> None:
     """Serves on a free port of this machine until the process is ended; pictures of more than 1 MB are refused, unless
     a CARTOON_* variable says otherwise.
 
-    A user's own styles are those in FOLDER/styles. settle_seconds: instead of the server's own.
+    A user's own styles are those in FOLDER/styles. settle_seconds: instead of the server's own. told: hears the port,
+    instead of its being printed.
     """
     if settle_seconds is not None:
         serve.SETTLE_SECONDS = settle_seconds
     os.environ.setdefault("CARTOON_MAX_UPLOAD_MB", "1")
     os.environ.setdefault("CARTOON_MAX_JOB_MB", "3")
     app = create_app(HoldingArtist(home), Settings(data_dir=home))
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        print(listener.getsockname()[1], flush=True)
+    with listen("127.0.0.1", 0) as listener:
+        listener.listen()
+        (told or partial(print, flush=True))(listener.getsockname()[1])
         Server(app).run(sockets=[listener])
 
 

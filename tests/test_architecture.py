@@ -52,7 +52,7 @@ def test_only_settings_reads_the_environment() -> None:
             if isinstance(node, ast.Attribute) and node.attr in {"environ", "environb", "getenv"}:
                 readers.add(path.relative_to(ROOT).as_posix())
     # The others only write: server.py what Gradio reads, nodes.py what Ray reads.
-    assert readers <= {"cartoon/web/serve.py", "cartoon/settings.py", "cartoon/jobs/executors/ray_nodes.py"}
+    assert readers <= {"cartoon/web/app.py", "cartoon/settings.py", "cartoon/jobs/executors/ray_nodes.py"}
 
 
 def test_nothing_in_the_app_reaches_beside_the_project() -> None:

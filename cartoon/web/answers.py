@@ -1,8 +1,8 @@
 """What the web doors answer when they refuse: JSON {"error", "message"}, one status for each kind of error."""
 
-from typing import Final
+from typing import Final, Literal
 
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from cartoon.errors import (
     CartoonError,
@@ -17,6 +17,9 @@ from cartoon.errors import (
     UnsupportedError,
 )
 from cartoon.web.messages import without_paths
+
+Spelling = Literal["rest", "gradio", "text"]
+"""How a refusal is written: as REST promises it, in both fields that Gradio's clients show, or the sentence alone."""
 
 
 class QueueFullError(ResourceError):
@@ -37,26 +40,31 @@ STATUS_CODES: Final[tuple[tuple[type[CartoonError], int], ...]] = (
     (QueueFullError, 429),
     (ResourceError, 503),
 )
+RETRIED: Final = frozenset({429, 503})
+"""Statuses that say when to come back."""
 RETRY_SECONDS: Final = 2
 INTERNAL: Final = "Something went wrong on our side: try again, and tell the operator if it happens twice."
 """The server logs the traceback; a stranger gets no detail of our fault."""
 
 
-def refused(status: int, code: str, message: str, retry_seconds: int | None = None) -> Response:
+def refused(
+    status: int, code: str, message: str, retry_seconds: int | None = None, spelling: Spelling = "rest"
+) -> Response:
     """An answer that says no; retry_seconds: when to come back."""
     headers = {} if retry_seconds is None else {"Retry-After": str(retry_seconds)}
-    return JSONResponse({"error": code, "message": message}, status_code=status, headers=headers)
+    if spelling == "text":
+        return PlainTextResponse(message, status_code=status, headers=headers)
+    told = {"error": code, "message": message}
+    if spelling == "gradio":
+        told = {"error": message, "detail": message, "code": code}
+    return JSONResponse(told, status_code=status, headers=headers)
 
 
-def refusal_of(error: CartoonError) -> Response:
+def refusal_of(error: CartoonError, spelling: Spelling = "rest") -> Response:
     """The answer for one of our errors."""
     status = status_of(error)
-    return refused(status, error.code, without_paths(str(error)), RETRY_SECONDS if status in (429, 503) else None)
-
-
-def retry_headers(status: int) -> dict[str, str]:
-    """When to come back, for the statuses that ask for it."""
-    return {"Retry-After": str(RETRY_SECONDS)} if status in (429, 503) else {}
+    retry_seconds = RETRY_SECONDS if status in RETRIED else None
+    return refused(status, error.code, without_paths(str(error)), retry_seconds, spelling)
 
 
 def status_of(error: CartoonError) -> int:

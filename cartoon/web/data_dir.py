@@ -14,18 +14,19 @@ from typing import Final
 
 from cartoon.errors import StorageError
 from cartoon.files import FULL
+from cartoon.jobs.store.lock import Hold
 
 KEPT_SECONDS: Final = 6 * 3600.0
 """Uploads that became no job, and single results, go after this; so does what a killed process has left of them."""
 VISITORS: Final = "visitors"
-"""In the page's folder: a folder for every visitor, see `cartoon.web.uploads`."""
+"""In the page's folder: a folder for every visitor, see `cartoon.web.visitor_files`."""
 SECRET_BYTES: Final = 32
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Home:
+class DataDir:
     """The server's folder. lasts: it is there after a restart."""
 
     folder: Path
@@ -71,11 +72,11 @@ class Home:
             shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def open_home(asked: Path | None) -> Home:
+def open_data_dir(asked: Path | None) -> DataDir:
     """The folder asked for, made if need be; a private temporary one where there is none that can be written."""
     try:
         if asked is not None:
-            return _made(Home(_resolved(asked), True))
+            return _made(DataDir(_resolved(asked), True))
     except OSError as problem:
         log.warning(
             "the data folder cannot be written (%s): jobs will not survive a restart; set CARTOON_DATA_DIR",
@@ -84,7 +85,18 @@ def open_home(asked: Path | None) -> Home:
         )
     else:
         log.warning("there is no data folder: jobs will not survive a restart; set CARTOON_DATA_DIR")
-    return _made(Home(Path(tempfile.mkdtemp(prefix="cartoon-")).resolve(), False))
+    return _made(DataDir(Path(tempfile.mkdtemp(prefix="cartoon-")).resolve(), False))
+
+
+def check_unused(asked: Path | None) -> None:
+    """Raise BusyError while another server has its jobs in the folder asked for: what has the lock for good, the jobs
+    themselves, is opened only when the model is loaded, which takes its time."""
+    jobs = asked and DataDir(asked, True).jobs
+    if not jobs or not jobs.is_dir():
+        return
+    refusal = f"Another server has its jobs in {jobs.parent}: stop it, or set CARTOON_DATA_DIR to another folder."
+    with suppress(PermissionError):  # which is told when it is opened
+        Hold(jobs, refusal).release()
 
 
 def private_folder(root: Path) -> Path:
@@ -124,7 +136,7 @@ def _resolved(asked: Path) -> Path:
     return asked.resolve()
 
 
-def _made(home: Home) -> Home:
+def _made(home: DataDir) -> DataDir:
     # Also tells whether it can be written: before a word is said about durable jobs.
     for place in (home.page, home.incoming):
         place.mkdir(mode=0o700, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Everything on one port: the REST door and the page mounted on one application, and the process that serves it."""
+"""The process that serves: a port, the model behind it, and how it drains and stops."""
 
 import asyncio
 import logging
@@ -6,11 +6,9 @@ import os
 import signal
 import socket
 import sys
-import threading
 import time
-from collections.abc import AsyncIterator, Callable
-from concurrent.futures import CancelledError
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from types import FrameType
 from typing import Final
@@ -18,24 +16,15 @@ from typing import Final
 import uvicorn
 from fastapi import FastAPI
 
-from cartoon.errors import CartoonError, OptionsError
-from cartoon.images.decode import decoding
+from cartoon.errors import OptionsError
 from cartoon.jobs.executors.local import Spare, Worker, load_cartoonizer
-from cartoon.jobs.photo import Judge
-from cartoon.jobs.service.jobs import Desk
 from cartoon.settings import Settings
 from cartoon.telemetry import logs, metrics
-from cartoon.web.access.connections import ACCEPTED_AT_ONCE, BACKLOG, Doorkeeper, Patience
+from cartoon.web.access.connections import ACCEPTED_AT_ONCE, BACKLOG, ConnectionLimiter
 from cartoon.web.access.hosts import is_loopback
-from cartoon.web.access.login import Login
-from cartoon.web.access.perimeter import Perimeter
-from cartoon.web.access.visitors import Owners
-from cartoon.web.data_dir import Home, open_home
-from cartoon.web.intake import Reception, model_of
-from cartoon.web.photo import Studio
-from cartoon.web.readiness import Readiness
-from cartoon.web.rest import cartoonize, jobs
-from cartoon.web.uploads import VisitorFiles
+from cartoon.web.app import create_app
+from cartoon.web.data_dir import check_unused
+from cartoon.web.lifecycle import Readiness
 
 SETTLE_SECONDS: Final = 4
 """How long after SIGTERM the port still answers, and refuses new work, while there is work under way."""
@@ -48,81 +37,23 @@ INSIST_SECONDS: Final = 0.5
 """A second signal before that is the same wish: who signals a process group reaches the app through `make`, too."""
 TICK_SECONDS: Final = 0.1
 """How often a second signal is looked for while everything ends."""
-CLOSE_SECONDS: Final = 1.0
-"""How long jobs may take to end what is under way once all requests have ended; what is cut off is drawn again."""
-SWEEP_SECONDS: Final = 3600
 SWITCH_SECONDS: Final = 0.001
 """How long a thread may keep Python's lock from the others: by default 5 ms, of which the event loop would lose one for
 every thread that draws or takes in photos, each time it wakes."""
-DAY_SECONDS: Final = 86_400
-RETRY_SECONDS: Final = 5
-"""Until the first picture is tried again, when memory was too short for it."""
 LAST_PORT: Final = 65535
-_log = logging.getLogger(__name__)
-
-
-def create_app(
-    artist: Studio,
-    settings: Settings,
-    warm: Callable[[], None] | None = None,
-    judge: Judge | None = None,
-    spare: Spare | None = None,
-) -> FastAPI:
-    """REST under /api/v1, /healthz, /readyz and /metrics, the page and its own endpoints at `/`, for any ASGI server.
-
-    warm: draws the artist's first picture, in a thread once the app starts; the app says that it is ready when that is
-    done, or from the start without it. `app.state.readiness` tells everybody and is told to drain.
-    judge: the quality gate of jobs. They live under `settings.data_dir`, and go on with the next app made over it.
-    spare: for the last tries of photos that this process may have died over; without it they are made here.
-    """
-    home = open_home(settings.data_dir)
-    # Written, not read: Gradio takes these two from the environment only, and reads them while its page is built.
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    os.environ["GRADIO_TEMP_DIR"] = str(home.page)
-    from cartoon.web.page import page  # here, so that Gradio is imported after the lines above
-
-    decoding.allow(settings.max_pixels_under_way)
-    desk = Desk(home.jobs, artist, model_of(artist), settings.max_pixels, judge, spare)
-    metrics.watch_jobs(desk.states)
-    reception, files = Reception(desk, artist, settings, home.incoming), VisitorFiles(home.page)
-
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        if warm is not None:
-            threading.Thread(target=_warm_up, args=(warm, readiness), name="warm", daemon=True).start()
-        threading.Thread(target=_keep_clean, args=(desk, home, settings, readiness), name="clean", daemon=True).start()
-        closing = threading.Thread(target=_close_desk, args=(desk, readiness), name="close", daemon=True)
-        closing.start()
-        yield
-        readiness.drain()  # under a server that has not said so
-        closing.join(CLOSE_SECONDS)
-        home.close()
-
-    # The interactive documentation pages would load their script from another host.
-    app = FastAPI(title="Cartoon", docs_url=None, redoc_url=None, lifespan=lifespan)
-    readiness = app.state.readiness = Readiness(warm=warm is None)
-    jobs.install(app, reception, readiness)
-    cartoonize.install(app, reception, readiness)
-    app.state.end_streams = page.mount(app, reception, files)
-    app.state.settings = settings
-    # Each is outside of the one before.
-    app.add_middleware(Owners, embedded=bool(settings.frame_ancestors))
-    app.add_middleware(Login, settings=settings, secret=home.secret())
-    app.add_middleware(Patience)
-    app.add_middleware(Perimeter, settings=settings)
-    return app
+log = logging.getLogger(__name__)
 
 
 def serve(settings: Settings) -> None:
     """Loads the Cartoonizer once and serves until SIGTERM or Ctrl-C.
 
-    Raises OptionsError when the address cannot be listened on, before anything heavy is loaded; BusyError when another
-    server has the data folder.
+    Raises OptionsError when the address cannot be listened on, BusyError when another server has the data folder, both
+    before anything heavy is loaded.
     """
     logs.set_up(settings.log)
-    sys.setswitchinterval(SWITCH_SECONDS)
     signal.signal(signal.SIGTERM, _leave)
-    with suppress(KeyboardInterrupt), _listen(settings.host, settings.port) as listener:
+    with suppress(KeyboardInterrupt), listen(settings.host, settings.port) as listener:
+        check_unused(settings.data_dir)
         from cartoon.pipeline.cartoonizer import Cartoonizer
         from cartoon.quality.gate import judge
 
@@ -131,10 +62,10 @@ def serve(settings: Settings) -> None:
         try:
             app = create_app(artist, settings, artist.warm, judge, spare)
             port = listener.getsockname()[1]
-            _log.info("open http://%s:%d", settings.host, port, extra={"event": "serving"})
+            log.info("open http://%s:%d", settings.host, port, extra={"event": "serving"})
             exposed = exposure(settings, port)
             if exposed:
-                _log.warning("%s", exposed, extra={"event": "exposed"})
+                log.warning("%s", exposed, extra={"event": "exposed"})
             Server(app).run(sockets=[listener])
         finally:
             artist.close()
@@ -167,7 +98,7 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                http=Doorkeeper.fitting(settings.max_connections).protocol(),
+                http=ConnectionLimiter.fitting(settings.max_connections).protocol(),
                 ws="none",
                 access_log=False,
                 server_header=False,
@@ -185,7 +116,9 @@ class Server(uvicorn.Server):
         self._insisted = 0
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """As uvicorn's; the system's queue is longer than what asyncio takes from it at once."""
+        """As uvicorn's; threads let the event loop in sooner, and the system's queue of connections is longer than what
+        asyncio takes from it at once."""
+        sys.setswitchinterval(SWITCH_SECONDS)
         await super().startup(sockets)
         for listener in sockets or []:
             listener.listen(BACKLOG)
@@ -206,7 +139,7 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Closes the port, ends the streams, waits for what is under way; ends the process when that takes too long."""
-        _log.info("stopping", extra={"event": "stopping"})
+        log.info("stopping", extra={"event": "stopping"})
         self._end_streams()
         # Watched, not just awaited: from Python 3.12 on it waits for open connections, whatever is insisted on.
         closing = asyncio.ensure_future(super().shutdown(sockets))
@@ -218,7 +151,7 @@ class Server(uvicorn.Server):
             await self.lifespan.shutdown()  # which uvicorn then leaves out: it takes people's photos away
         if self.force_exit or self._busy():
             # A thread that draws cannot be stopped, and both asyncio and Python would wait for it.
-            _log.warning("stopped with work under way", extra={"event": "cut_off"})
+            log.warning("stopped with work under way", extra={"event": "cut_off"})
             logging.shutdown()
             os._exit(128 + self._insisted if self.force_exit else 0)
 
@@ -232,8 +165,12 @@ class Server(uvicorn.Server):
         return now - told_at >= SETTLE_SECONDS or now - self._busy_at >= QUIET_SECONDS
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    """A bound socket; nobody can connect before the server listens on it."""
+def listen(host: str, port: int) -> socket.socket:
+    """A bound socket; nobody can connect before the server listens on it. Raises OptionsError.
+
+    The protocol is named to it, as asyncio needs that to send what is small at once: without, every answer on a
+    connection that is kept waits 40 ms for the client's acknowledgement.
+    """
     if not 0 <= port <= LAST_PORT:  # the resolver would wrap it round
         raise OptionsError(f"Cannot serve on port {port}: give a --port from 0 (any free one) to {LAST_PORT}.")
     try:
@@ -250,43 +187,6 @@ def _listen(host: str, port: int) -> socket.socket:
             f"Cannot serve on {host} port {port} ({error.strerror}): stop what uses it or give another --port."
         ) from error
     return listener
-
-
-def _warm_up(warm: Callable[[], None], readiness: Readiness) -> None:
-    """Draws the first picture, again and again until there is the memory for it."""
-    while not readiness.draining:
-        try:
-            warm()
-        except CancelledError:  # the artist was closed meanwhile
-            return
-        except CartoonError as error:
-            _log.warning("not ready: %s", error, extra={"event": "not_ready", "code": error.code})
-        except Exception:  # noqa: BLE001 - a lost device, say: without a word the process would never be ready
-            told = {"event": "not_ready", "code": metrics.INTERNAL}
-            _log.exception("not ready: the first picture failed", extra=told)
-        else:
-            readiness.warmed()
-            _log.info("ready", extra={"event": "ready"})
-            return
-        readiness.wait_for_drain(RETRY_SECONDS)
-
-
-def _close_desk(desk: Desk, readiness: Readiness) -> None:
-    """Once the process drains: jobs end what is under way, and are gone on with by the next process."""
-    readiness.wait_for_drain()
-    with readiness.work():
-        desk.close()
-
-
-def _keep_clean(desk: Desk, home: Home, settings: Settings, readiness: Readiness) -> None:
-    """Now and every hour: old jobs go, and what interrupted uploads have left."""
-    while not readiness.draining:
-        try:
-            desk.sweep(settings.keep_days * DAY_SECONDS)
-            home.sweep()
-        except (CartoonError, OSError) as problem:  # one job that cannot be read must not end it
-            _log.warning("not everything old was removed: %s", type(problem).__name__, extra={"event": "not_swept"})
-        readiness.wait_for_drain(SWEEP_SECONDS)
 
 
 def _leave(signum: int, frame: FrameType | None) -> None:

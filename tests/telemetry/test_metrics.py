@@ -1,7 +1,5 @@
 """What is counted, and log lines: right numbers, bounded labels, and what cannot be measured hides nothing else."""
 
-import json
-import logging
 import sys
 import threading
 from collections.abc import Mapping
@@ -17,9 +15,6 @@ from cartoon.pipeline.capacity import Room
 from cartoon.pipeline.cartoonizer import Cartoonizer
 from cartoon.styles.catalogue import available
 from cartoon.telemetry import metrics
-from cartoon.telemetry.logs import JsonLines
-from cartoon.web.readiness import Readiness
-from cartoon.web.serve import _warm_up
 from tests.fakes import CARDS
 from tests.pipeline.test_batcher import PLENTY, FakeNet, Held, canvas
 from tests.waiting import PATIENCE, wait_for
@@ -87,8 +82,7 @@ def test_passes_and_waiting_canvases_are_counted() -> None:
     ask(1)
     held.entered.wait(PATIENCE)
     ask(3)
-    wait_for(lambda: len(batcher._pieces) == 3)
-    assert risen(before, "cartoon_canvases_waiting{}") == 3
+    wait_for(lambda: risen(before, "cartoon_canvases_waiting{}") == 3)
     held.go.set()
     for thread in threads:
         thread.join(PATIENCE)
@@ -115,7 +109,7 @@ def test_what_a_closed_batcher_leaves_undrawn_does_not_wait_for_ever() -> None:
     threads[0].start()
     held.entered.wait(PATIENCE)
     threads[1].start()
-    wait_for(lambda: len(batcher._pieces) == 1)
+    wait_for(lambda: risen(before, "cartoon_canvases_waiting{}") == 1)
     closing = threading.Thread(target=batcher.close)
     closing.start()
     wait_for(lambda: len(refused) == 1)
@@ -171,47 +165,3 @@ def test_doubts_are_counted_by_their_word() -> None:
     before = numbers()
     metrics.quality_flagged("no_face")
     assert risen(before, "cartoon_quality_flags_total{flag=no_face}") == 1
-
-
-def test_the_first_picture_is_tried_again_until_it_succeeds(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr("cartoon.web.serve.RETRY_SECONDS", 0.01)
-    readiness = Readiness(warm=False)
-    problems: list[Exception] = [RuntimeError("lost the device"), ResourceError("too little memory: close others.")]
-
-    def warm() -> None:
-        assert readiness.state == "starting"
-        if problems:
-            raise problems.pop()
-
-    _warm_up(warm, readiness)
-    assert readiness.state == "ready"
-    assert [record.code for record in caplog.records if record.levelno >= logging.WARNING] == [
-        "no_resources",
-        "internal",
-    ]
-
-
-def test_a_json_line_holds_the_message_and_the_fields_it_may() -> None:
-    log = logging.getLogger("cartoon.test")
-    told = {"event": "photo_done", "style": "anime", "seconds": 0.5, "secret": "anna.png"}
-    try:
-        raise ValueError("broken")
-    except ValueError:
-        raised = sys.exc_info()
-    record = log.makeRecord(log.name, logging.INFO, "", 0, "drawn in\n%d", (2,), raised, extra=told)
-    record.created = 1_800_000_000.25
-    line = JsonLines().format(record)
-    assert "\n" not in line
-    shown = json.loads(line)
-    assert "ValueError: broken" in shown.pop("traceback")
-    assert shown == {
-        "time": "2027-01-15T08:00:00.250Z",
-        "level": "INFO",
-        "logger": "cartoon.test",
-        "message": "drawn in\n2",
-        "event": "photo_done",
-        "style": "anime",
-        "seconds": 0.5,
-    }

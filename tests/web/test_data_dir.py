@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cartoon.settings import Settings
-from cartoon.web.data_dir import KEPT_SECONDS, VISITORS, open_home
+from cartoon.web.data_dir import KEPT_SECONDS, VISITORS, open_data_dir
 
 
 def test_jobs_last_in_the_users_own_data_folder(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -23,10 +23,10 @@ def test_jobs_last_in_the_users_own_data_folder(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_folder_that_can_be_made_lasts_and_is_private(tmp_path: Path) -> None:
-    home = open_home(tmp_path / "a" / "b")
+    home = open_data_dir(tmp_path / "a" / "b")
     assert home.lasts
     assert home.folder.stat().st_mode & 0o077 == 0
-    again = open_home(tmp_path / "a" / "b")
+    again = open_data_dir(tmp_path / "a" / "b")
     assert again == home
     assert again.secret() == home.secret()
     assert len(home.secret()) == 32
@@ -41,7 +41,7 @@ def test_without_a_folder_to_write_a_temporary_one_is_used_and_said(
 ) -> None:
     (tmp_path / "file").touch()
     with caplog.at_level(logging.WARNING):
-        home = open_home(tmp_path / "file" / "home" if blocked else None)
+        home = open_data_dir(tmp_path / "file" / "home" if blocked else None)
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "will not survive a restart" in caplog.text
     assert str(tmp_path) not in caplog.text
@@ -52,7 +52,7 @@ def test_without_a_folder_to_write_a_temporary_one_is_used_and_said(
 
 
 def test_what_was_left_behind_is_swept_and_what_is_in_use_is_not(tmp_path: Path) -> None:
-    home = open_home(tmp_path)
+    home = open_data_dir(tmp_path)
     visitors = home.page / VISITORS
     left = [visitors / "ann" / "old", visitors / "bob" / "old", home.incoming / "cut-off"]
     young = [home.incoming / "young", visitors / "bob" / "young", home.page / "examples"]

@@ -1,12 +1,10 @@
 """The process that serves: wrong addresses and settings end it at once, with one sentence and exit code 2; signals
 drain it."""
 
-import os
 import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -25,6 +23,8 @@ from cartoon.web.serve import GRACE_SECONDS, INSIST_SECONDS, SETTLE_SECONDS
 from tests import ROOT
 from tests.fake_server import HELD, LET_GO
 from tests.fakes import CARDS
+from tests.serving import client as client_of
+from tests.serving import ended, running
 from tests.waiting import PATIENCE, wait_for
 
 PICTURE = encode(np.full((30, 40, 3), 90, np.uint8), None, "png")
@@ -42,6 +42,14 @@ class Serving:
     def post(self, name: str) -> httpx.Response:
         """A small photo of that name, to be drawn."""
         return self.client.post(POST, files={"image": (name, PICTURE)}, data={"size": "64"})
+
+    def is_deaf(self) -> bool:
+        """Whether nobody can connect any more."""
+        try:
+            socket.create_connection((self.client.base_url.host, self.client.base_url.port or 0), timeout=60).close()
+        except ConnectionRefusedError:
+            return True
+        return False
 
     def hold(self, pool: ThreadPoolExecutor) -> "Future[httpx.Response]":
         """A request that is being drawn until it is let go."""
@@ -63,27 +71,30 @@ def served(home: Path, *settle_seconds: str) -> Iterator[Serving]:
         assert process.stdout is not None
         url = f"http://127.0.0.1:{int(process.stdout.readline())}"
         try:
-            with httpx.Client(base_url=url, timeout=60) as client:
+            with client_of(url) as client:
                 client.get("/healthz")
                 yield Serving(process, home, client)
         finally:
             process.kill()
 
 
-def start(*flags: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "app.py", *flags]
-    environment = {**os.environ, **variables}
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
-
-
-def test_a_port_in_use_is_named_before_anything_is_loaded() -> None:
+def test_a_port_in_use_is_named_before_anything_is_loaded(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        ended = start("--port", port)
-    assert ended.returncode == 2
-    assert ended.stderr == (
+        refused = ended(tmp_path, "--port", port)
+    assert refused.code == 2
+    assert refused.told == (
         f"error: Cannot serve on 127.0.0.1 port {port} (Address already in use): "
         "stop what uses it or give another --port.\n"
+    )
+
+
+def test_a_second_server_over_the_same_folder_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:
+    with running(tmp_path):
+        refused = ended(tmp_path, "--port", "0", "--device", "cuda:9", CARTOON_DATA_DIR=str(tmp_path))  # not loaded
+    assert refused.code == 2
+    assert refused.told == (
+        f"error: Another server has its jobs in {tmp_path}: stop it, or set CARTOON_DATA_DIR to another folder.\n"
     )
 
 
@@ -97,11 +108,13 @@ def test_a_port_in_use_is_named_before_anything_is_loaded() -> None:
         ([], {"CARTOON_PRECISION": "int3"}, "precision"),
     ],
 )
-def test_a_wrong_flag_or_setting_is_named(flags: list[str], variables: dict[str, str], told: str) -> None:
-    ended = start(*flags, **variables)
-    assert ended.returncode == 2
-    assert told in ended.stderr
-    assert "Traceback" not in ended.stderr
+def test_a_wrong_flag_or_setting_is_named(
+    tmp_path: Path, flags: list[str], variables: dict[str, str], told: str
+) -> None:
+    refused = ended(tmp_path, *flags, **variables)
+    assert refused.code == 2
+    assert told in refused.told
+    assert "Traceback" not in refused.told
 
 
 def test_who_is_served_gets_the_picture_while_others_are_sent_elsewhere(serving: Serving) -> None:
@@ -127,9 +140,7 @@ def test_what_takes_longer_than_the_settling_is_still_answered(serving: Serving)
     with ThreadPoolExecutor(1) as pool:
         asked = serving.hold(pool)
         serving.process.send_signal(signal.SIGTERM)
-        time.sleep(SETTLE_SECONDS + 1)
-        with pytest.raises(httpx.TransportError):
-            httpx.get(serving.client.base_url.join("/readyz"))
+        wait_for(serving.is_deaf)
         (serving.home / LET_GO).touch()
         assert asked.result().status_code == 200
     assert serving.process.wait(PATIENCE) == 0
@@ -149,8 +160,8 @@ def test_a_second_signal_ends_it_whatever_is_under_way(serving: Serving, wish: s
         asked = serving.hold(pool)
         serving.process.send_signal(wish)
         serving.process.send_signal(wish)  # as a process group's make passes it on: the same wish
-        time.sleep(INSIST_SECONDS + 0.2)
-        assert serving.process.poll() is None
+        with pytest.raises(subprocess.TimeoutExpired):
+            serving.process.wait(INSIST_SECONDS + 0.2)
         # Again until it ends: a busy machine may have it hear the first one only now.
         wait_for(lambda: _insisted(serving.process, wish))
         assert serving.process.returncode == 128 + wish
@@ -172,7 +183,7 @@ def test_a_second_signal_ends_it_when_it_has_closed_the_port_too(serving: Servin
     with ThreadPoolExecutor(1) as pool:
         asked = serving.hold(pool)
         serving.process.send_signal(signal.SIGTERM)
-        time.sleep(SETTLE_SECONDS + 1)
+        wait_for(serving.is_deaf)
         serving.process.send_signal(signal.SIGTERM)
         assert serving.process.wait(2) == 128 + signal.SIGTERM
         assert isinstance(asked.exception(), httpx.TransportError)

@@ -11,6 +11,7 @@ from collections import Counter
 from functools import partial
 from typing import Any, Final
 
+import anyio
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -41,7 +42,7 @@ ACCEPTED_AT_ONCE: Final = 64
 RETRY_SECONDS: Final = 5
 
 
-class Doorkeeper:
+class ConnectionLimiter:
     """Counts the connections of a server; at its limit the one that has been idle longest makes room.
 
     most: open at a time; five sixths of them from one address, so that one cannot shut out the others.
@@ -54,13 +55,13 @@ class Doorkeeper:
         self._from: Counter[str] = Counter()
 
     @classmethod
-    def fitting(cls, asked: int) -> "Doorkeeper":
+    def fitting(cls, asked: int) -> "ConnectionLimiter":
         """For as many as asked, or as the process's descriptors allow; its soft limit is raised first."""
         return cls(max(8, min(asked, (_descriptors() - SPARE_DESCRIPTORS) // DESCRIPTORS_EACH)))
 
     def protocol(self) -> Any:
-        """For uvicorn's `http`: connections that this doorkeeper counts."""
-        return partial(GuardedConnection, doorkeeper=self)
+        """For uvicorn's `http`: connections that this limiter counts."""
+        return partial(GuardedConnection, limiter=self)
 
     def admit(self, connection: "GuardedConnection", address: str) -> bool:
         """A new connection is there; False when it has to go, as all the others are at work."""
@@ -93,11 +94,11 @@ class Doorkeeper:
 
 
 class GuardedConnection(H11Protocol):
-    """uvicorn's HTTP/1.1 connection with limits on time, known to a Doorkeeper."""
+    """uvicorn's HTTP/1.1 connection with limits on time, known to a ConnectionLimiter."""
 
-    def __init__(self, *args: Any, doorkeeper: Doorkeeper, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, limiter: ConnectionLimiter, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._doorkeeper = doorkeeper
+        self._doorkeeper = limiter
         self._head_timer: asyncio.TimerHandle | None = None
         self._read_timer: asyncio.TimerHandle | None = None
         self._turned_away = self._told = False
@@ -171,7 +172,7 @@ class GuardedConnection(H11Protocol):
             self.drop()
 
 
-class Patience:
+class BodyTimeout:
     """Ends requests whose bodies come too slowly: 408, and whatever was half-received is taken away."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -189,8 +190,9 @@ class Patience:
             if whole:  # what follows says only that the client has gone
                 return await receive()
             try:
-                message = await asyncio.wait_for(receive(), QUIET_SECONDS)
-            except (TimeoutError, asyncio.TimeoutError):
+                with anyio.fail_after(QUIET_SECONDS):  # which, unlike asyncio's wait_for, needs no task of its own
+                    message = await receive()
+            except TimeoutError:
                 raise _TooSlow from None
             received += len(message.get("body", b""))
             whole = not message.get("more_body", False)
@@ -215,7 +217,7 @@ class Patience:
 
 
 class _TooSlow(Exception):
-    """Raised where a body is read, and told by Patience."""
+    """Raised where a body is read, and told by BodyTimeout."""
 
 
 def _answer(status: str, told: dict[str, str], *headers: str) -> bytes:

@@ -27,22 +27,15 @@ class Hosts:
         self._listed = frozenset(_lower(name) for name in listed)
         self._framed = framed
 
-    def refusal(self, method: str, scheme: str, headers: Mapping[str, str]) -> str:
+    def refusal(self, method: str, scheme: str, headers: Mapping[str, str], any_name: bool = False) -> str:
         """Why a request is refused, as a sentence for whoever runs the server; "" where it is welcome.
 
-        headers: by their names in lower case.
+        headers: by their names in lower case. any_name: whatever name the server is asked by, as for what everybody may
+        know; pages of other sites are refused all the same.
         """
         host = headers.get("host", "")
-        name, port = _parts(host)
-        if not name:
-            return "This request names no host: send a Host header."
-        if not (
-            _is_local(name) or name in self._listed or f"{name}:{port or DEFAULT_PORTS.get(scheme)}" in self._listed
-        ):
-            return (
-                f"This server does not answer to the name {_shown(name)}: open it by its IP address or as localhost, or"
-                f" start it with --allowed-host {_shown(name)} (CARTOON_ALLOWED_HOSTS)."
-            )
+        if not any_name and (refusal := self._name_refusal(scheme, host)):
+            return refusal
         origin = headers.get("origin")
         if origin is not None and not self._is_ours(origin, host, scheme):
             return (
@@ -52,6 +45,17 @@ class Hosts:
         if headers.get("sec-fetch-site", "none") not in OWN and not self._is_visit(method, headers):
             return "Pages of other sites may not use this server: open its own page."
         return ""
+
+    def _name_refusal(self, scheme: str, host: str) -> str:
+        name, port = _parts(host)
+        if not name:
+            return "This request names no host: send a Host header."
+        if _is_local(name) or name in self._listed or f"{name}:{port or DEFAULT_PORTS.get(scheme)}" in self._listed:
+            return ""
+        return (
+            f"This server does not answer to the name {_shown(name)}: open it by its IP address or as localhost, or"
+            f" start it with --allowed-host {_shown(name)} (CARTOON_ALLOWED_HOSTS)."
+        )
 
     def own_page(self, scheme: str, headers: Mapping[str, str]) -> bool:
         """Whether the request says that a page of this server has sent it."""

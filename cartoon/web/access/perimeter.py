@@ -8,7 +8,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cartoon.settings import Settings
-from cartoon.web.access.hosts import Hosts
+from cartoon.web.access.hosts import SAFE, Hosts
 from cartoon.web.answers import refused
 
 CSP: Final = (
@@ -16,6 +16,9 @@ CSP: Final = (
     "form-action 'self'"
 )
 """The browser itself then refuses to talk to any other host, whatever a page library may try."""
+PROBES: Final = frozenset({"/healthz", "/readyz"})
+"""Answered under any name: an orchestrator asks by a service's name. They say "ok" or "ready" and nothing of anybody,
+so a name that was pointed at this machine learns no more than that something answers."""
 NOBODY: Final = "'none'"
 _CORS: Final = b"access-control-"
 
@@ -47,10 +50,11 @@ class Perimeter:
 
         headers = Headers(scope=scope)
         hosts = headers.getlist("host")
+        probe = scope["path"] in PROBES and scope["method"] in SAFE
         refusal = (
             "This request names several hosts: send one Host header."
             if len(hosts) > 1
-            else self._hosts.refusal(scope["method"], scope["scheme"], headers)
+            else self._hosts.refusal(scope["method"], scope["scheme"], headers, any_name=probe)
         )
         if refusal:
             await refused(403, "forbidden", refusal)(scope, receive, send_with_headers)

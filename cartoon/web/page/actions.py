@@ -19,12 +19,13 @@ from cartoon.jobs.service.jobs import Desk, Glance
 from cartoon.telemetry import metrics
 from cartoon.web.access.visitors import Visitor, visitor_of
 from cartoon.web.answers import INTERNAL
-from cartoon.web.intake import Reception, link_or_copy
+from cartoon.web.backend import Backend
 from cartoon.web.messages import at_rest, describe, without_paths
 from cartoon.web.page.option_calls import named, takes_options
 from cartoon.web.page.option_fields import asked_for
 from cartoon.web.photo import PREVIEW_QUALITY, Drawing, before_picture, clean_name, draw, options_from
-from cartoon.web.uploads import VisitorFiles, opened
+from cartoon.web.staging import link_or_copy
+from cartoon.web.visitor_files import VisitorFiles, opened
 
 TOLD_SECONDS: Final = 1.0
 """How often the endpoint of batches looks whether anything has changed."""
@@ -38,9 +39,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Actions:
-    """The actions behind one reception; files: what visitors have sent, and where their results lie to be fetched."""
+    """The actions behind one backend; files: what visitors have sent, and where their results lie to be fetched."""
 
-    reception: Reception
+    backend: Backend
     files: VisitorFiles
 
     def draw_one(self, request: gr.Request, photo: Upload | None, *fields: Any) -> tuple[Any, ...]:
@@ -75,27 +76,27 @@ class Actions:
         """
         visitor = visitor_of(request)
         with sentences():
-            id = taken_in(self.reception, self.files, files, named(options), visitor)
+            id = taken_in(self.backend, self.files, files, named(options), visitor)
             with closing(self._followed(id)) as glances:
                 for glance in glances:
                     yield None, [], _report(glance, [])
-            yield _delivered(self.reception.desk, id, self.files.folder(visitor))
+            yield _delivered(self.backend.desk, id, self.files.folder(visitor))
 
     def _draw(self, visitor: Visitor, upload: Upload | None, asked: dict[str, Any]) -> Drawing:
-        options = options_from(asked, self.reception.artist.styles)
+        options = options_from(asked, self.backend.artist.styles)
         path, name = sent_file(self.files, visitor, upload)
-        settings = self.reception.settings
+        settings = self.backend.settings
         with opened(path) as file:
             data = file.read(settings.max_upload_mb * 2**20 + 1)
         if len(data) > settings.max_upload_mb * 2**20:
             raise TooLargeError(
                 f"{name} is larger than {settings.max_upload_mb} MB (CARTOON_MAX_UPLOAD_MB): send a smaller one."
             )
-        return draw(self.reception.artist, data, name, options, settings.max_pixels)
+        return draw(self.backend.artist, data, name, options, settings.max_pixels)
 
     def _followed(self, id: str) -> Generator[Glance, None, None]:
         """Where a job stands at every change until it is at rest; a caller who goes away cancels it."""
-        desk = self.reception.desk
+        desk = self.backend.desk
         glance = desk.glance(id)
         try:
             while not at_rest(glance):
@@ -109,15 +110,15 @@ class Actions:
 
 
 def taken_in(
-    reception: Reception, files: VisitorFiles, uploads: list[Upload] | None, asked: dict[str, Any], visitor: Visitor
+    backend: Backend, files: VisitorFiles, uploads: list[Upload] | None, asked: dict[str, Any], visitor: Visitor
 ) -> str:
     """A job of files that the visitor has sent, which stay where they are as well; its id."""
     if not isinstance(uploads or [], list):
         raise InputError("The photos are not a list of files: upload them first.")
-    with reception.intake(visitor) as intake:
+    with backend.stage(visitor) as staged:
         for upload in uploads or []:
-            intake.link(*sent_file(files, visitor, upload))
-        return reception.admit(intake, asked, visitor)
+            staged.link(*sent_file(files, visitor, upload))
+        return backend.submit(staged, asked, visitor)
 
 
 @contextmanager

@@ -16,14 +16,14 @@ from starlette.requests import ClientDisconnect
 
 from cartoon.errors import CartoonError, OptionsError
 from cartoon.web.access.visitors import Visitor, visitor_of
-from cartoon.web.answers import retry_headers, status_of
-from cartoon.web.intake import Intake, Reception
-from cartoon.web.messages import without_paths
-from cartoon.web.multipart import receive
-from cartoon.web.uploads import VisitorFiles, media_type, stored_name
+from cartoon.web.answers import refusal_of
+from cartoon.web.backend import Backend
+from cartoon.web.multipart import FormRules, receive
+from cartoon.web.staging import StagedUpload
+from cartoon.web.visitor_files import VisitorFiles, media_type, stored_name
 
 API: Final = "/gradio_api"
-FIELD: Final = "files"
+FILES: Final = FormRules(("files",))
 WATCHED: Final = 256
 """Uploads whose progress is kept at a time; the oldest go."""
 WATCH_SECONDS: Final = 0.1
@@ -48,9 +48,9 @@ class _Upload:
         return [{"msg": "update", "orig_name": name, "chunk_size": size} for name, size in fresh.items()]
 
 
-def install(app: FastAPI, reception: Reception, files: VisitorFiles) -> None:
+def install(app: FastAPI, backend: Backend, files: VisitorFiles) -> None:
     """Adds the routes to `app`; must come before Gradio's mount at "/", which has the same ones."""
-    does = _Routes(reception, files)
+    does = _Routes(backend, files)
     router = APIRouter(include_in_schema=False)
     router.add_api_route(f"{API}/upload", does.upload, methods=["POST"])
     router.add_api_route(f"{API}/upload_progress", does.progress, methods=["GET"])
@@ -59,43 +59,33 @@ def install(app: FastAPI, reception: Reception, files: VisitorFiles) -> None:
 
 
 class _Routes:
-    def __init__(self, reception: Reception, files: VisitorFiles) -> None:
-        self._reception, self._files = reception, files
+    def __init__(self, backend: Backend, files: VisitorFiles) -> None:
+        self._backend, self._files = backend, files
         self._uploads: OrderedDict[str, _Upload] = OrderedDict()
 
     async def upload(self, request: Request) -> Response:
         """Multipart `files` -> a list of the paths by which the page names them from then on."""
         visitor = visitor_of(request)
         upload = self._watched(request.query_params.get("upload_id", ""))
-        kept = False
         try:
-            self._reception.limits.ask(visitor)
-            folder = await anyio.to_thread.run_sync(self._files.folder, visitor)
-            intake = self._reception.intake(visitor, folder, upload.came)
-            try:
-                await receive(request, intake, (FIELD,))
-                paths = await anyio.to_thread.run_sync(self._keep, intake, visitor)
-                kept = True
-            finally:
-                if not kept:
-                    with anyio.CancelScope(shield=True):
-                        await anyio.to_thread.run_sync(intake.close)
+            self._backend.limits.ask(visitor)
+            staged = self._backend.stage(visitor, self._files.all_of(visitor), upload.came)
+            paths = await receive(request, staged, lambda _: self._keep(staged, visitor), FILES)
         except ClientDisconnect:
             return Response(status_code=400)
-        except CartoonError as error:  # in plain text: the page shows it as it is
-            status = status_of(error)
-            return PlainTextResponse(without_paths(str(error)), status_code=status, headers=retry_headers(status))
+        except CartoonError as error:
+            return refusal_of(error, "text")  # the page shows it as it is
         finally:
             upload.done = True
         return JSONResponse(paths)
 
-    def _keep(self, intake: Intake, visitor: Visitor) -> list[str]:
+    def _keep(self, staged: StagedUpload, visitor: Visitor) -> list[str]:
         """The files under their names on disk, and on the visitor's account."""
-        intake.finish()
-        if not intake.sent:
+        staged.finish()
+        if not staged.sent:
             raise OptionsError("There is no file in what was sent: choose a photo, or a zip of them.")
-        paths = [sent.path.rename(sent.path.with_name(stored_name(n, sent.name))) for n, sent in enumerate(intake.sent)]
-        self._reception.limits.stored(visitor, intake.folder, intake.size)
+        paths = [sent.path.rename(sent.path.with_name(stored_name(n, sent.name))) for n, sent in enumerate(staged.sent)]
+        self._backend.limits.stored(visitor, staged.folder, staged.size)
         return [str(path) for path in paths]
 
     async def progress(self, request: Request) -> Response:

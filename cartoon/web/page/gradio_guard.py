@@ -17,15 +17,13 @@ from urllib.parse import parse_qsl, urlencode
 import anyio
 import anyio.to_thread
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cartoon.errors import CartoonError, ForbiddenError, MissingError, OptionsError, TooLargeError
 from cartoon.web.access.limits import Limits
 from cartoon.web.access.visitors import Visitor, visitor_of
-from cartoon.web.answers import RETRY_SECONDS, retry_headers, status_of
-from cartoon.web.messages import without_paths
-from cartoon.web.uploads import VisitorFiles
+from cartoon.web.answers import RETRY_SECONDS, refusal_of
+from cartoon.web.visitor_files import VisitorFiles
 
 API: Final = "/gradio_api/"
 READ: Final = re.compile(
@@ -98,7 +96,7 @@ class GradioGuard:
         except ClientDisconnect:
             return
         except CartoonError as error:
-            await _refusal(error)(scope, receive, send)
+            await refusal_of(error, "gradio")(scope, receive, send)
             return
         answer = _without_server_errors(send) if SENT.fullmatch(scope["path"]) else send
         await self._app(scope, receive, answer)
@@ -225,13 +223,6 @@ def _replay(body: bytes, receive: Receive) -> Receive:
         return {"type": "http.request", "body": body, "more_body": False}
 
     return replayed
-
-
-def _refusal(error: CartoonError) -> Response:
-    """In both spellings that Gradio's clients show."""
-    sentence, status = without_paths(str(error)), status_of(error)
-    told = {"error": sentence, "detail": sentence, "code": error.code}
-    return JSONResponse(told, status_code=status, headers=retry_headers(status))
 
 
 def _without_server_errors(send: Send) -> Callable[[Message], Awaitable[None]]:

@@ -12,12 +12,12 @@ import gradio as gr
 from cartoon.errors import MissingError
 from cartoon.jobs.service.jobs import Desk, Glance
 from cartoon.web.access.visitors import check_owner, visitor_of
-from cartoon.web.intake import Reception
+from cartoon.web.backend import Backend
 from cartoon.web.messages import at_rest, machine_line, sentence
-from cartoon.web.page import job_panel
+from cartoon.web.page import job_view
 from cartoon.web.page.actions import Upload, sentences, taken_in
 from cartoon.web.page.option_fields import asked_for, values_of
-from cartoon.web.uploads import VisitorFiles
+from cartoon.web.visitor_files import VisitorFiles
 
 VIEW: Final = (
     "job",
@@ -34,7 +34,7 @@ VIEW: Final = (
     "history",
     "machine",
 )
-"""What an action returns, in this order: one value for each part of the panel."""
+"""What an action returns, in this order: one value for each part of the view."""
 TICK_SECONDS: Final = 1.0
 INVITATION: Final = "Add photos or a zip and press Start. You can close the page meanwhile: the work goes on."
 GONE: Final = "This job is not here any more, or the address is not whole. Finished jobs are kept for some days."
@@ -47,13 +47,13 @@ Shown = list[Any]
 class JobActions:
     """The actions over one desk."""
 
-    reception: Reception
+    backend: Backend
     files: VisitorFiles
 
     def start(self, request: gr.Request, photos: list[Upload] | None, *fields: Any) -> Shown:
         """Photos and options -> a job, shown."""
         with sentences("Not started"):
-            id = taken_in(self.reception, self.files, photos, asked_for(fields), visitor_of(request))
+            id = taken_in(self.backend, self.files, photos, asked_for(fields), visitor_of(request))
             return self._shown(id, request)
 
     def arrive(self, request: gr.Request) -> list[Any]:
@@ -62,7 +62,7 @@ class JobActions:
         return [gr.Tabs(selected="many") if id else gr.skip(), *self._shown(id, request)]
 
     def tick(self, request: gr.Request, id: str, seen: str) -> Shown:
-        """The panel, where something has changed since."""
+        """The view, where something has changed since."""
         try:
             glance = self._desk.glance(id)
         except MissingError:
@@ -84,11 +84,11 @@ class JobActions:
     def options_of(self, id: str) -> list[Any]:
         """The form's fields as the job has them, in the order of PAGE_FIELDS."""
         with sentences("Not found"):
-            return values_of(self._desk.glance(id).order.options, self.reception.artist.styles)
+            return values_of(self._desk.glance(id).order.options, self.backend.artist.styles)
 
     @property
     def _desk(self) -> Desk:
-        return self.reception.desk
+        return self.backend.desk
 
     def _toggle(self, id: str) -> None:
         halted = self._desk.glance(id).state in ("paused", "cancelled")
@@ -102,34 +102,34 @@ class JobActions:
 
     def _shown(self, id: str, request: gr.Request) -> Shown:
         parts: dict[str, Any] = {"job": id, "seen": "", "timer": gr.Timer(active=False), "machine": self._machine()}
-        parts |= {"controls": gr.Row(visible=False), "progress": job_panel.progress_bar(INVITATION, 0.0)}
+        parts |= {"controls": gr.Row(visible=False), "progress": job_view.progress_bar(INVITATION, 0.0)}
         try:
-            parts |= self._panel(id, visitor_of(request).owner) if id else {}
+            parts |= self._job(id, visitor_of(request).owner) if id else {}
         except MissingError:
-            parts |= {"progress": job_panel.progress_bar(GONE, 0.0)}
-        parts["history"] = job_panel.history(self._desk.jobs(visitor_of(request).owner), id)
+            parts |= {"progress": job_view.progress_bar(GONE, 0.0)}
+        parts["history"] = job_view.history(self._desk.jobs(visitor_of(request).owner), id)
         return [parts.get(name, "" if name in ("download", "failures", "gallery") else gr.skip()) for name in VIEW]
 
-    def _panel(self, id: str, owner: str) -> dict[str, Any]:
-        glance, latest = self._desk.glance(id), self._desk.latest(id, job_panel.PICTURES)
+    def _job(self, id: str, owner: str) -> dict[str, Any]:
+        glance, latest = self._desk.glance(id), self._desk.latest(id, job_view.PICTURES)
         counts, halted = glance.counts, glance.state in ("paused", "cancelled")
         goes_on = counts.remaining > 0 and glance.state != "damaged"
         failed = counts.failed + counts.quarantined > 0 and glance.state != "damaged"
         return {
             "seen": _mark(glance),
             "timer": gr.Timer(active=not at_rest(glance)),
-            "progress": job_panel.progress_bar(sentence(glance), counts.settled / max(1, counts.total)),
+            "progress": job_view.progress_bar(sentence(glance), counts.settled / max(1, counts.total)),
             "controls": gr.Row(visible=bool(owner) and glance.order.owner == owner),
             "pause": gr.Button("Resume" if halted else "Pause", interactive=goes_on),
             "cancel": gr.Button(interactive=goes_on and glance.state != "cancelled"),
             "retry": gr.Button(interactive=failed),
-            "download": job_panel.zip_link(glance),
-            "failures": job_panel.failure_table(id, self._desk.failures(id)),
-            "gallery": job_panel.gallery(id, latest, counts.done + counts.skipped),
+            "download": job_view.zip_link(glance),
+            "failures": job_view.failure_table(id, self._desk.failures(id)),
+            "gallery": job_view.gallery(id, latest, counts.done + counts.skipped),
         }
 
     def _machine(self) -> str:
-        artist, running = self.reception.artist, self._desk.states().get("running", 0)
+        artist, running = self.backend.artist, self._desk.states().get("running", 0)
         line = machine_line(artist.device, artist.precision, running, self._desk.photos_left())
         return f'<p class="toon-quiet">{line}</p>'
 

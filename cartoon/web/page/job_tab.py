@@ -1,4 +1,4 @@
-"""The tab of many photos: the form that starts a job, and the panel that shows one. Layout, then wiring."""
+"""The tab of many photos: the form that starts a job, and the view that shows one. Layout, then wiring."""
 
 from dataclasses import dataclass
 from typing import Any, Final

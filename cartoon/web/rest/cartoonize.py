@@ -14,18 +14,18 @@ from starlette.requests import ClientDisconnect
 from cartoon.errors import CartoonError, OptionsError
 from cartoon.options import Options
 from cartoon.telemetry import metrics
-from cartoon.web import health
 from cartoon.web.access.visitors import visitor_of
 from cartoon.web.answers import INTERNAL, QueueFullError, refusal_of, refused
-from cartoon.web.intake import Reception
-from cartoon.web.multipart import receive
+from cartoon.web.backend import Backend
+from cartoon.web.lifecycle import Readiness
+from cartoon.web.multipart import FormRules, receive
 from cartoon.web.photo import Drawing, Studio, draw, options_from
-from cartoon.web.readiness import Readiness
+from cartoon.web.rest import health
 from cartoon.web.rest.form import form_of
 
 MORE_AT_ONCE: Final = 1
 """Requests beyond those that are drawn at the same time: one decodes or encodes meanwhile."""
-FIELD: Final = "image"
+ONE_IMAGE: Final = FormRules(("image",), most_files=1)
 _NOT_TOKEN: Final = re.compile(r"[^A-Za-z0-9_-]+")
 
 
@@ -70,32 +70,35 @@ class Queue:
             return draw(artist, upload.path.read_bytes(), upload.name, options, max_pixels)
 
 
-def install(app: FastAPI, reception: Reception, readiness: Readiness) -> None:
+def install(app: FastAPI, backend: Backend, readiness: Readiness) -> None:
     """Adds the REST routes and their JSON errors to `app`; must come before a mount at "/" that would shadow them.
 
     readiness: told to others by /readyz.
     """
-    artist, settings = reception.artist, reception.settings
+    artist, settings = backend.artist, backend.settings
     health.install(app, readiness)
     queue = Queue(artist.at_once + MORE_AT_ONCE, settings.max_queue, readiness)
     router = APIRouter()
 
-    @router.post("/api/v1/cartoonize", openapi_extra=form_of(FIELD))
+    @router.post("/api/v1/cartoonize", openapi_extra=form_of(ONE_IMAGE.file_fields[0]))
     async def cartoonize(request: Request) -> Response:
         """Multipart `image` and options -> the picture; errors are JSON {"error", "message"}."""
         visitor = visitor_of(request)
-        reception.limits.ask(visitor)
-        intake = reception.intake(visitor)
-        try:
-            fields = await receive(request, intake, (FIELD,), most_files=1)
-            if not intake.sent:
+        backend.limits.ask(visitor)
+        staged = backend.stage(visitor)
+
+        def uploaded(fields: dict[str, str]) -> Upload:
+            if not staged.sent:
                 raise OptionsError("The picture is missing: send it as a file in the multipart field image.")
-            upload = Upload(intake.sent[0].path, intake.sent[0].name, fields)
+            return Upload(staged.sent[0].path, staged.sent[0].name, fields)
+
+        try:
+            upload = await receive(request, staged, uploaded, ONE_IMAGE)
             drawing = await queue.draw(request, artist, upload, settings.max_pixels)
         except ClientDisconnect:
             return Response(status_code=400)
         finally:
-            intake.close()  # one file, and not in a thread: a process that stops does not wait for another step
+            staged.close()  # one file, and not in a thread: a process that stops does not wait for another step
         return Response(status_code=400) if drawing is None else picture_response(drawing)
 
     @router.get("/api/v1/styles")

@@ -21,10 +21,10 @@ from cartoon.jobs.model import Gate
 from cartoon.jobs.service.jobs import Glance
 from cartoon.web import thumbnails
 from cartoon.web.access.visitors import check_owner, visitor_of
-from cartoon.web.intake import Reception
+from cartoon.web.backend import Backend
+from cartoon.web.lifecycle import Readiness
 from cartoon.web.messages import at_rest, without_paths, zip_name
-from cartoon.web.multipart import FILE_FIELDS, receive
-from cartoon.web.readiness import Readiness
+from cartoon.web.multipart import ANY_FILES, receive
 from cartoon.web.rest.form import form_of
 from cartoon.web.zip_stream import MEDIA_TYPE, packed
 
@@ -52,13 +52,13 @@ Given = ParamSpec("Given")
 Answer = TypeVar("Answer")
 
 
-def install(app: FastAPI, reception: Reception, readiness: Readiness) -> None:
+def install(app: FastAPI, backend: Backend, readiness: Readiness) -> None:
     """Adds the routes to `app`; must come before a catch-all under /api, whose owner turns errors into JSON."""
-    does = _Routes(reception, readiness)
+    does = _Routes(backend, readiness)
     router = APIRouter()
     look, read, say = ["GET"], ["GET", "HEAD"], ["POST"]
     gate = {"enum": list(get_args(Gate)), "default": "flag"}
-    form = form_of(FILE_FIELDS[1], many=True, gate=gate, title={"type": "string"})
+    form = form_of(ANY_FILES.file_fields[-1], many=True, gate=gate, title={"type": "string"})
     router.add_api_route(ROOT, does.create, methods=say, status_code=201, openapi_extra=form)
     router.add_api_route(ROOT, does.mine, methods=read)
     router.add_api_route(f"{ROOT}/{{id}}", does.show, methods=read)
@@ -70,15 +70,15 @@ def install(app: FastAPI, reception: Reception, readiness: Readiness) -> None:
     router.add_api_route(f"{ROOT}/{{id}}/zip", does.zip, methods=read)
     router.add_api_route(f"{ROOT}/{{id}}/report.csv", does.report_csv, methods=read)
     router.add_api_route(f"{ROOT}/{{id}}/report.json", does.report_json, methods=read)
-    desk = reception.desk
+    desk = backend.desk
     for name, act in (("pause", desk.pause), ("resume", desk.resume), ("cancel", desk.cancel), ("retry", desk.retry)):
         router.add_api_route(f"{ROOT}/{{id}}/{name}", does.told(act), methods=say, name=name)
     app.include_router(router)
 
 
 class _Routes:
-    def __init__(self, reception: Reception, readiness: Readiness) -> None:
-        self._reception, self._desk, self._readiness = reception, reception.desk, readiness
+    def __init__(self, backend: Backend, readiness: Readiness) -> None:
+        self._backend, self._desk, self._readiness = backend, backend.desk, readiness
         self._looking = anyio.CapacityLimiter(LOOKERS)
         self._taking = anyio.CapacityLimiter(TAKERS)
         self._listening = anyio.CapacityLimiter(LISTENERS)
@@ -90,16 +90,18 @@ class _Routes:
         owner: for the header X-Cartoon-Owner of whoever is to pause, cancel or delete the job, and keeps no cookies.
         """
         visitor = visitor_of(request)
-        self._reception.limits.ask(visitor)
-        intake = self._reception.intake(visitor)
+        self._backend.limits.ask(visitor)
+        staged = self._backend.stage(visitor)
+
+        def submit(fields: dict[str, str]) -> str:
+            id = self._backend.submit(staged, fields, visitor)
+            staged.close()
+            return id
+
         try:
-            fields = await receive(request, intake)
-            id = await anyio.to_thread.run_sync(self._reception.admit, intake, fields, visitor, limiter=self._taking)
+            id = await receive(request, staged, submit, threads=self._taking)
         except ClientDisconnect:
             return Response(status_code=400)
-        finally:
-            with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(intake.close)
         url = _root(request, id)
         told = {"id": id, "url": url, "owner": visitor.owner}
         return JSONResponse(told, status_code=201, headers={"Location": url, **NOT_KEPT})

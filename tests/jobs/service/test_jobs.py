@@ -60,7 +60,7 @@ def at_rest(desk: Desk, id: str) -> str:
     raise AssertionError(f"the job did not come to rest: {desk.glance(id)}")
 
 
-class Doorkeeper:
+class ConnectionLimiter:
     """Holds photos back until they are let through, and remembers who came."""
 
     def __init__(self) -> None:
@@ -118,7 +118,7 @@ def test_what_cannot_become_a_job_leaves_nothing(root: Path, tmp_path: Path) -> 
 
 
 def test_pause_starts_nothing_further_and_resume_goes_on(root: Path, tmp_path: Path) -> None:
-    door = Doorkeeper()
+    door = ConnectionLimiter()
     desk = Desk(root, TroubledArtist(door), model_of, PIXELS)
     names = [f"{n}.png" for n in range(12)]
     id = desk.create(send(tmp_path / "in", *names), Ask(SMALL))
@@ -136,7 +136,7 @@ def test_pause_starts_nothing_further_and_resume_goes_on(root: Path, tmp_path: P
 
 
 def test_a_desk_opened_over_the_same_root_goes_on(root: Path, tmp_path: Path) -> None:
-    door = Doorkeeper()
+    door = ConnectionLimiter()
     desk = Desk(root, TroubledArtist(door), model_of, PIXELS)
     names = [f"{n}.png" for n in range(12)]
     id = desk.create(send(tmp_path / "in", *names), Ask(SMALL, "ann"))
@@ -186,7 +186,7 @@ def test_cancel_keeps_what_was_done_and_retry_draws_the_failed_alone(root: Path,
 
 
 def test_two_jobs_share_the_machine_by_their_priorities(root: Path, tmp_path: Path) -> None:
-    door = Doorkeeper()
+    door = ConnectionLimiter()
     desk = Desk(root, TroubledArtist(door), model_of, PIXELS)
     first = desk.create(send(tmp_path / "1", *(f"first{n:02}.png" for n in range(40))), Ask(SMALL))
     for _ in range(3):
@@ -317,7 +317,7 @@ def test_jobs_that_wait_have_neither_a_thread_nor_an_open_file(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(places, "TURN_SECONDS", 10 * PATIENCE)
-    door = Doorkeeper()
+    door = ConnectionLimiter()
     desk = Desk(root, TroubledArtist(door), model_of, PIXELS)
     ids = [desk.create(send(tmp_path / "in", "a.png", "b.png"), Ask(SMALL, f"{n % 3}")) for n in range(40)]
     wait_for(lambda: desk.states() == {"running": fairness.AT_ONCE, "waiting": 40 - fairness.AT_ONCE})

@@ -1,8 +1,6 @@
 """Connections of a real server with few descriptors: idle ones make room, slow ones end, what was half-sent is gone."""
 
-import io
 import json
-import logging
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -13,9 +11,8 @@ import numpy as np
 import pytest
 
 from cartoon.images.encode import encode
-from cartoon.telemetry.logs import Seldom, TextLines
 from cartoon.web.access.connections import HEAD_SECONDS, QUIET_SECONDS, SPARE_DESCRIPTORS
-from tests.serving import Served, running
+from tests.serving import Served, nobody, running
 from tests.waiting import wait_for
 
 PICTURE = encode(np.full((30, 40, 3), 90, np.uint8), None, "png")
@@ -26,11 +23,16 @@ DESCRIPTORS = SPARE_DESCRIPTORS + 2 * ROOM
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    limit = ("prlimit", f"--nofile={DESCRIPTORS}:{DESCRIPTORS}")
-    with running(tmp_path_factory.mktemp("home"), *limit) as server:
-        httpx.get(f"{server.url}healthz", timeout=60)
+    with running(tmp_path_factory.mktemp("home"), DESCRIPTORS) as server:
         yield server
     assert server.log.read_text() == ""
+
+
+@pytest.fixture
+def plain(served: Served) -> Iterator[httpx.Client]:
+    """Comes with a connection of its own each time."""
+    with nobody(served.url, headers={"connection": "close"}) as sending:
+        yield sending
 
 
 def connect(served: Served, stack: ExitStack) -> socket.socket:
@@ -42,21 +44,21 @@ def left_behind(served: Served) -> list[Path]:
     return [path for place in places for path in place.rglob("*") if path.is_file()]
 
 
-def test_more_idle_connections_than_descriptors_do_not_stop_the_answers(served: Served) -> None:
+def test_more_idle_connections_than_descriptors_do_not_stop_the_answers(served: Served, plain: httpx.Client) -> None:
     with ExitStack() as stack:
         silent = [connect(served, stack) for _ in range(3 * DESCRIPTORS)]
         for connection in silent[::3]:
             connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nX: ")
         for _ in range(5):
-            assert httpx.get(f"{served.url}healthz", timeout=60).status_code == 200
+            assert plain.get("healthz", timeout=60).status_code == 200
         answer = httpx.post(
             f"{served.url}api/v1/cartoonize", files={"image": ("a.png", PICTURE)}, data={"size": "64"}, timeout=60
         )
         assert answer.status_code == 200
 
 
-def test_when_all_are_at_work_the_next_is_told_to_come_back(served: Served) -> None:
-    page = httpx.get(f"{served.url}config", timeout=60)
+def test_when_all_are_at_work_the_next_is_told_to_come_back(served: Served, plain: httpx.Client) -> None:
+    page = plain.get("config", timeout=60)
     cookie = page.headers["set-cookie"].partition(";")[0]
     ask = f"GET /gradio_api/heartbeat/x HTTP/1.1\r\nHost: localhost\r\nCookie: {cookie}\r\n\r\n".encode()
     with ExitStack() as stack:
@@ -72,8 +74,8 @@ def test_when_all_are_at_work_the_next_is_told_to_come_back(served: Served) -> N
         assert b"retry-after: 5" in told
         body = json.loads(told.partition(b"\r\n\r\n")[2])
         assert "CARTOON_MAX_CONNECTIONS" in body["message"]
-        assert httpx.get(f"{served.url}healthz", timeout=60).json() == {"status": "ok"}
-    wait_for(lambda: httpx.get(f"{served.url}config", timeout=60).status_code == 200)
+        assert plain.get("healthz", timeout=60).json() == {"status": "ok"}
+    wait_for(lambda: plain.get("config", timeout=60).status_code == 200)
 
 
 def test_an_upload_that_breaks_off_leaves_nothing(served: Served) -> None:
@@ -116,46 +118,3 @@ def test_who_says_nothing_or_too_little_is_not_waited_for(served: Served) -> Non
             told += more
         assert told.startswith(b"HTTP/1.1 408")
     assert left_behind(served) == []
-
-
-def test_the_same_words_about_clients_are_written_only_so_often() -> None:
-    now = [0.0]
-    out = io.StringIO()
-    handler = logging.StreamHandler(out)
-    handler.addFilter(Seldom(most=3, clock=lambda: now[0]))
-    handler.setFormatter(TextLines("%(message)s"))
-    logger = logging.getLogger("uvicorn.test")
-    logger.addHandler(handler)
-    logger.propagate = False
-    for _ in range(100):
-        logger.warning("Invalid HTTP request received.")
-    assert len(out.getvalue().splitlines()) == 3
-    assert "left out" in out.getvalue()
-    now[0] = 61.0
-    logger.warning("Invalid HTTP request received.")
-    assert len(out.getvalue().splitlines()) == 4
-    logger.removeHandler(handler)
-
-
-def test_a_traceback_names_no_file_of_a_person() -> None:
-    out = io.StringIO()
-    handler = logging.StreamHandler(out)
-    handler.setFormatter(TextLines("%(message)s"))
-    logger = logging.getLogger("cartoon.test")
-    logger.addHandler(handler)
-    logger.propagate = False
-    try:
-        try:
-            Path("/nowhere/holiday-of-ann.jpg").read_bytes()
-        except OSError as problem:
-            raise RuntimeError(
-                "cannot draw 'holiday-of-ann.jpg' at /home/holiday-of-ann.jpg, holiday-of-ann.jpg"
-            ) from problem
-    except RuntimeError:
-        logger.exception("failed")
-    logger.removeHandler(handler)
-    assert "holiday-of-ann.jpg" not in "".join(
-        line for line in out.getvalue().splitlines() if not line.startswith("    ")
-    )
-    assert "FileNotFoundError: No such file or directory" in out.getvalue()
-    assert "RuntimeError: cannot draw ..." in out.getvalue()

@@ -45,6 +45,17 @@ def test_any_other_name_is_not(host: str) -> None:
     assert refusal(host=host) != ""
 
 
+def test_what_everybody_may_know_is_told_under_any_name_but_not_to_other_sites() -> None:
+    def probed(**headers: str) -> str:
+        return Hosts(()).refusal("GET", "http", headers, any_name=True)
+
+    assert probed(host="cartoon.default.svc.cluster.local:7860") == probed() == ""
+    assert probed(host="cartoon.svc", origin="https://evil.example") != ""
+    assert (
+        Hosts(()).refusal("GET", "http", {"host": "cartoon.svc", "sec-fetch-site": "cross-site"}, any_name=True) != ""
+    )
+
+
 def test_the_refusal_says_what_to_do_and_repeats_no_markup() -> None:
     told = refusal(host="<b>evil.example")
     assert "--allowed-host" in told

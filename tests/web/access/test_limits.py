@@ -14,7 +14,7 @@ from cartoon.options import Options
 from cartoon.settings import Settings
 from cartoon.web.access.limits import SHARED, Limits
 from cartoon.web.access.visitors import Visitor
-from cartoon.web.intake import model_of
+from cartoon.web.backend import model_of
 from tests.fakes import FakeArtist, TroubledArtist
 from tests.waiting import wait_for
 

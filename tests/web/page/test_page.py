@@ -19,13 +19,14 @@ from cartoon.images.encode import encode
 from cartoon.jobs.service.jobs import Desk
 from cartoon.settings import Settings
 from cartoon.web.access.visitors import COOKIE, visitor_of
-from cartoon.web.intake import Reception, model_of
+from cartoon.web.backend import Backend, model_of
 from cartoon.web.page.actions import Actions
 from cartoon.web.page.job_actions import GONE, VIEW, JobActions
 from cartoon.web.page.option_fields import PAGE_FIELDS, PLAIN_COLOUR
-from cartoon.web.uploads import VisitorFiles, stored_name
+from cartoon.web.visitor_files import VisitorFiles, stored_name
 from tests.fakes import FakeArtist, TroubledArtist
 from tests.serving import Served, running
+from tests.serving import client as client_of
 from tests.small_style import write_style
 from tests.waiting import PATIENCE
 
@@ -115,19 +116,19 @@ def test_a_bad_option_is_one_sentence(client: Client, photo: Path, asked: dict[s
 
 
 def test_a_style_added_while_the_server_runs_is_offered_and_drawn_by_name_and_never_by_path(
-    client: Client, served: Served, photo: Path
+    client: Client, served: Served, photo: Path, plain: httpx.Client
 ) -> None:
     folder = served.home / "styles"
     folder.mkdir()
     path = write_style(folder / "wool.safetensors", title="Wool & felt")
     (visit,) = [
         event["id"]
-        for event in httpx.get(f"{served.url}config").json()["dependencies"]
+        for event in plain.get(f"{served.url}config").json()["dependencies"]
         if ("load" in {trigger for _, trigger in event["targets"]}) and len(event["outputs"]) == 2
     ]
     call = {"fn_index": visit, "data": []}
     page = {"origin": served.url.rstrip("/")}
-    shown = httpx.post(f"{served.url}gradio_api/run/predict", json=call, headers=page).json()["data"]
+    shown = plain.post(f"{served.url}gradio_api/run/predict", json=call, headers=page).json()["data"]
     assert [radio["choices"][-1] for radio in shown] == [["Wool & felt", "wool"]] * 2  # both tabs'
     drawn, _ = client.predict(image=handle_file(photo), style="wool", size=64, api_name="/cartoonize")
     assert Path(drawn).name == "Zoë (1)-wool.png"
@@ -142,14 +143,16 @@ def test_a_file_that_is_no_picture_is_named(client: Client, text: Path) -> None:
         client.predict(image=handle_file(text), api_name="/cartoonize")
 
 
-def test_a_batch_comes_back_as_zip_pictures_and_report(client: Client, served: Served, photo: Path, text: Path) -> None:
+def test_a_batch_comes_back_as_zip_pictures_and_report(
+    client: Client, served: Served, photo: Path, text: Path, plain: httpx.Client
+) -> None:
     archive, pictures, report = client.predict(
         files=[handle_file(photo), handle_file(text)], size=64, format="jpg", api_name="/cartoonize_batch"
     )
     assert report["drawn"] == [photo.name]
     assert [(row["name"], row["error"]) for row in report["failed"]] == [("notes.jpg", "unsupported")]
     assert (report["stage"], report["done"], report["total"]) == ("done", 2, 2)
-    assert httpx.get(f"{served.url}api/v1/jobs/{report['job']}").json()["counts"]["done"] == 1
+    assert plain.get(f"{served.url}api/v1/jobs/{report['job']}").json()["counts"]["done"] == 1
     assert len(pictures) == 1
     with zipfile.ZipFile(archive) as packed:
         assert packed.namelist() == ["Zoë (1).jpg"]
@@ -174,19 +177,19 @@ def test_two_callers_results_lie_apart(client: Client, served: Served, photo: Pa
     assert len({folder.parent for folder in new}) == 1
 
 
-def test_nothing_is_fetched_from_an_address(client: Client, served: Served) -> None:
+def test_nothing_is_fetched_from_an_address(client: Client, served: Served, plain: httpx.Client) -> None:
     remote = {"path": "http://192.0.2.1/photo.png", "meta": {"_type": "gradio.FileData"}}
     with pytest.raises(httpx.HTTPStatusError, match="403"):
         client.predict(image=remote, api_name="/cartoonize")
-    answer = httpx.post(f"{served.url}gradio_api/call/cartoonize", json={"data": [remote, *["x"] * 7]})
+    answer = plain.post(f"{served.url}gradio_api/call/cartoonize", json={"data": [remote, *["x"] * 7]})
     assert "fetches nothing from addresses" in answer.json()["error"]
     for address in ("gradio_api/file=http://192.0.2.1/x.png", "gradio_api/proxy=https://192.0.2.1/"):
-        assert httpx.get(served.url + address).status_code in (403, 404)
+        assert plain.get(served.url + address).status_code in (403, 404)
 
 
-def test_a_too_large_upload_is_refused(client: Client, served: Served, tmp_path: Path) -> None:
+def test_a_too_large_upload_is_refused(client: Client, served: Served, tmp_path: Path, plain: httpx.Client) -> None:
     for name, size, told in (("big.zip", 3, "larger than 3 MB"), ("big.png", 1, "big.png is larger than 1 MB")):
-        answer = httpx.post(f"{served.url}gradio_api/upload", files={"files": (name, bytes(size * 2**20 + 1))})
+        answer = plain.post(f"{served.url}gradio_api/upload", files={"files": (name, bytes(size * 2**20 + 1))})
         assert answer.status_code == 413
         assert told in answer.text
     big = tmp_path / "big.png"
@@ -196,21 +199,21 @@ def test_a_too_large_upload_is_refused(client: Client, served: Served, tmp_path:
     assert not [path for path in (served.home / "page").rglob("*") if path.is_file() and path.stat().st_size > 2**20]
 
 
-def test_the_page_and_rest_share_a_port_and_name_no_other_host(served: Served) -> None:
-    page = httpx.get(served.url)
+def test_the_page_and_rest_share_a_port_and_name_no_other_host(served: Served, plain: httpx.Client) -> None:
+    page = plain.get(served.url)
     assert page.status_code == 200
     assert "default-src 'self'" in page.headers["content-security-policy"]
     for host in ("fonts.googleapis.com", "cdnjs", "huggingface.co/"):
         assert host not in page.text
-    assert httpx.get(f"{served.url}healthz").json() == {"status": "ok"}
-    assert httpx.get(f"{served.url}api/v1/styles").json()[0]["id"] == "anime"
-    assert httpx.get(f"{served.url}api/v1/nothing").status_code == 404
+    assert plain.get(f"{served.url}healthz").json() == {"status": "ok"}
+    assert plain.get(f"{served.url}api/v1/styles").json()[0]["id"] == "anime"
+    assert plain.get(f"{served.url}api/v1/nothing").status_code == 404
     for page_of_another_host in ("docs", "redoc"):
-        assert "swagger" not in httpx.get(served.url + page_of_another_host).text.lower()
+        assert "swagger" not in plain.get(served.url + page_of_another_host).text.lower()
 
 
 def test_a_visitor_of_the_page_gets_a_cookie_once(served: Served) -> None:
-    with httpx.Client(base_url=served.url) as visitor:
+    with client_of(served.url) as visitor:
         assert visitor.get("/").headers["set-cookie"].startswith(f"{COOKIE}=")
         assert "set-cookie" not in visitor.get("/").headers
         assert "set-cookie" not in visitor.get("/healthz").headers
@@ -244,10 +247,10 @@ BOB = Asker({COOKIE: "b" * 32}, {})
 
 
 @pytest.fixture
-def reception(tmp_path: Path) -> Iterator[Reception]:
+def backend(tmp_path: Path) -> Iterator[Backend]:
     artist = FakeArtist()
     desk = Desk(tmp_path / "jobs", artist, model_of(artist), 10**6)
-    yield Reception(desk, artist, Settings(max_upload_mb=1), tmp_path / "incoming")
+    yield Backend(desk, artist, Settings(max_upload_mb=1), tmp_path / "incoming")
     desk.close()
 
 
@@ -257,13 +260,13 @@ def files(tmp_path: Path) -> VisitorFiles:
 
 
 @pytest.fixture
-def actions(reception: Reception, files: VisitorFiles) -> Actions:
-    return Actions(reception, files)
+def actions(backend: Backend, files: VisitorFiles) -> Actions:
+    return Actions(backend, files)
 
 
 @pytest.fixture
-def jobs(reception: Reception, files: VisitorFiles) -> JobActions:
-    return JobActions(reception, files)
+def jobs(backend: Backend, files: VisitorFiles) -> JobActions:
+    return JobActions(backend, files)
 
 
 @pytest.fixture
@@ -283,7 +286,7 @@ def part(shown: list[Any], name: str) -> Any:
 
 
 def finished(jobs: JobActions, id: str) -> None:
-    while (glance := jobs.reception.desk.wait(id, -1, 0.1)).busy or glance.state != "finished":
+    while (glance := jobs.backend.desk.wait(id, -1, 0.1)).busy or glance.state != "finished":
         assert glance.state in ("waiting", "running", "finished")
 
 
@@ -308,7 +311,7 @@ def test_a_plain_colour_of_the_picker_becomes_a_background(
     jobs: JobActions, photo: Path, picked: str, upload: Sender
 ) -> None:
     id = part(jobs.start(ANN, [upload(photo)], *values(background=PLAIN_COLOUR, colour=picked)), "job")
-    assert jobs.reception.desk.glance(id).order.options.background == "#0c2d06"
+    assert jobs.backend.desk.glance(id).order.options.background == "#0c2d06"
 
 
 def test_photos_of_the_page_become_a_job_and_stay_where_they_are(
@@ -381,12 +384,12 @@ def test_a_file_of_another_visitor_is_not_drawn(
 
 
 def test_a_fault_of_ours_is_a_sentence_and_names_no_file(
-    reception: Reception, files: VisitorFiles, photo: Path, upload: Sender, caplog: pytest.LogCaptureFixture
+    backend: Backend, files: VisitorFiles, photo: Path, upload: Sender, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fault(name: str) -> None:
         raise RuntimeError(f"'{name}' is to blame, see /home/ann/{name}")
 
-    broken = Actions(Reception(reception.desk, TroubledArtist(fault), reception.settings, reception.folder), files)
+    broken = Actions(Backend(backend.desk, TroubledArtist(fault), backend.settings, backend.folder), files)
     with pytest.raises(gr.Error, match="Something went wrong on our side"):
         broken.draw_one(ANN, upload(photo), *values())
     assert "an action of the page failed" in caplog.text
@@ -403,7 +406,7 @@ def test_pause_resume_cancel_and_retry(tmp_path: Path, files: VisitorFiles, uplo
 
     artist = TroubledArtist(trouble)
     desk = Desk(tmp_path / "jobs", artist, model_of(artist), 10**6)
-    jobs = JobActions(Reception(desk, artist, Settings(), tmp_path / "incoming"), files)
+    jobs = JobActions(Backend(desk, artist, Settings(), tmp_path / "incoming"), files)
     photos = [upload(_paint(tmp_path / f"{n}.png", n)) for n in range(8)]
     id = part(jobs.start(ANN, photos, *values()), "job")
     reached.acquire()
@@ -435,4 +438,4 @@ def test_the_options_of_a_job_go_back_into_the_form(
 def test_a_start_without_photos_says_so(jobs: JobActions) -> None:
     with pytest.raises(gr.Error, match="There are no photos yet"):
         jobs.start(ANN, None, *values())
-    assert list(jobs.reception.folder.iterdir()) == []
+    assert not list(jobs.backend.folder.glob("*"))

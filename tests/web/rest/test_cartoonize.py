@@ -21,8 +21,8 @@ from cartoon.errors import ResourceError
 from cartoon.images.encode import encode
 from cartoon.jobs.service.jobs import Desk
 from cartoon.settings import Settings
-from cartoon.web.intake import Reception, model_of
-from cartoon.web.readiness import Readiness
+from cartoon.web.backend import Backend, model_of
+from cartoon.web.lifecycle import Readiness
 from cartoon.web.rest import cartoonize
 from tests.fakes import CARDS, FakeArtist, TroubledArtist
 from tests.small_style import write_style
@@ -47,7 +47,7 @@ def make_app(tmp_path: Path) -> Iterator[Maker]:
     def made(artist: FakeArtist, readiness: Readiness | None = None) -> FastAPI:
         app, desk = FastAPI(), Desk(tmp_path / f"jobs{len(desks)}", artist, model_of(artist), 10**6)
         desks.append(desk)
-        cartoonize.install(app, Reception(desk, artist, SETTINGS, tmp_path / "incoming"), readiness or Readiness())
+        cartoonize.install(app, Backend(desk, artist, SETTINGS, tmp_path / "incoming"), readiness or Readiness())
         return app
 
     yield made

@@ -2,121 +2,23 @@
 
 import io
 import json
-import shutil
 import threading
-import time
-import zipfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import httpx
-import numpy as np
 import pytest
-from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from PIL import Image
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cartoon.errors import StorageError
-from cartoon.images.encode import encode
-from cartoon.jobs.service.jobs import Desk
-from cartoon.settings import Settings
-from cartoon.web import intake, multipart
-from cartoon.web.access.visitors import COOKIE, Owners
-from cartoon.web.intake import Reception, model_of
+from cartoon.web import multipart
+from cartoon.web.access.visitors import COOKIE
+from cartoon.web.lifecycle import Readiness
 from cartoon.web.messages import without_paths
-from cartoon.web.readiness import Readiness
-from cartoon.web.rest import cartoonize, jobs
-from tests.fakes import FakeArtist, TroubledArtist
-from tests.waiting import PATIENCE
-
-JOBS = "/api/v1/jobs"
-UNKNOWN = "0" * 32
-
-
-@dataclass(frozen=True, eq=False)
-class Served:
-    """An app over a folder, and what it is made of."""
-
-    home: Path
-    artist: FakeArtist
-    desk: Desk
-    readiness: Readiness
-    app: FastAPI
-
-
-def picture(shade: int, side: int = 40) -> bytes:
-    return encode(np.full((side * 3 // 4, side, 3), shade, np.uint8), None, "png")
-
-
-@pytest.fixture
-def serve(tmp_path: Path) -> Iterator[Callable[..., Served]]:
-    """Makes an app over one and the same folder; what it was made of is closed afterwards."""
-    made: list[Served] = []
-
-    def served(artist: FakeArtist | None = None, **changed: Any) -> Served:
-        artist = artist or FakeArtist()
-        settings = Settings(data_dir=tmp_path, **{"max_upload_mb": 1, "max_job_mb": 2, **changed})
-        desk, readiness, app = Desk(tmp_path / "jobs", artist, model_of(artist), 10**6), Readiness(), FastAPI()
-        reception = Reception(desk, artist, settings, tmp_path / "incoming")
-        jobs.install(app, reception, readiness)
-        cartoonize.install(app, reception, readiness)
-        app.add_middleware(Owners)
-        made.append(Served(tmp_path, artist, desk, readiness, app))
-        return made[-1]
-
-    yield served
-    for one in made:
-        one.desk.close()
-
-
-@pytest.fixture
-def client(serve: Callable[..., Served]) -> Iterator[TestClient]:
-    with TestClient(serve().app) as client:
-        yield client
-
-
-def photos(*names: str, field: str = "images") -> list[tuple[str, tuple[str, bytes]]]:
-    """Form fields, each picture another; a name that begins with "bad" is a text."""
-    return [
-        (field, (name, b"a text" if name.startswith("bad") else picture(20 + number)))
-        for number, name in enumerate(names)
-    ]
-
-
-def send(client: TestClient, *names: str, **fields: str) -> str:
-    answer = client.post(JOBS, files=photos(*names), data={"size": "64", **fields})
-    assert answer.status_code == 201, answer.text
-    id = answer.json()["id"]
-    assert answer.json()["url"] == answer.headers["location"] == f"{JOBS}/{id}"
-    assert len(id) == 32
-    return str(id)
-
-
-def at_rest(client: TestClient, id: str) -> dict[str, Any]:
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        told: dict[str, Any] = client.get(f"{JOBS}/{id}").json()
-        if told["state"] not in ("waiting", "running"):
-            return told
-        time.sleep(0.02)
-    raise AssertionError(told)
-
-
-def zipped(*members: str) -> bytes:
-    data = io.BytesIO()
-    with zipfile.ZipFile(data, "w") as bundle:
-        for number, name in enumerate(members):
-            bundle.writestr(name, picture(100 + number))
-    return data.getvalue()
-
-
-def unzipped(answer: httpx.Response) -> zipfile.ZipFile:
-    bundle = zipfile.ZipFile(io.BytesIO(answer.content))
-    assert bundle.testzip() is None
-    assert int(answer.headers["content-length"]) == len(answer.content)
-    return bundle
+from tests.fakes import TroubledArtist
+from tests.waiting import PATIENCE, wait_for
+from tests.web.rest.asking import JOBS, UNKNOWN, Served, at_rest, photos, picture, send, unzipped
 
 
 def test_photos_become_a_job_whose_zip_holds_every_drawing_and_the_report(client: TestClient) -> None:
@@ -139,7 +41,7 @@ def test_photos_become_a_job_whose_zip_holds_every_drawing_and_the_report(client
     assert (head.content, head.headers["content-length"]) == (b"", answer.headers["content-length"])
 
 
-@pytest.mark.parametrize("field", multipart.FILE_FIELDS)
+@pytest.mark.parametrize("field", multipart.ANY_FILES.file_fields)
 def test_pictures_come_in_any_of_the_file_fields(client: TestClient, field: str) -> None:
     answer = client.post(JOBS, files=photos("a.png", "b.png", field=field), data={"size": "64"})
     assert at_rest(client, answer.json()["id"])["counts"]["done"] == 2
@@ -187,12 +89,27 @@ def test_events_tell_every_change_and_end_with_the_job(client: TestClient) -> No
     assert done == sorted(done)
 
 
+class Draining:
+    """Has the server drain as soon as it has told the first event."""
+
+    def __init__(self, app: ASGIApp, readiness: Readiness) -> None:
+        self._app, self._readiness = app, readiness
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_and_drain(message: Message) -> None:
+            await send(message)
+            if scope["path"].endswith("/events") and message.get("body"):
+                self._readiness.drain()
+
+        await self._app(scope, receive, send_and_drain if scope["type"] == "http" else send)
+
+
 def test_events_end_when_the_server_drains(serve: Callable[..., Served]) -> None:
     gate = threading.Event()
     served = serve(TroubledArtist(lambda name: None if gate.wait(PATIENCE) else pytest.fail("the gate stayed shut")))
+    served.app.add_middleware(Draining, readiness=served.readiness)
     with TestClient(served.app) as client:
         id = send(client, "a.png")
-        threading.Timer(0.3, served.readiness.drain).start()
         with client.stream("GET", f"{JOBS}/{id}/events") as answer:
             lines = [line for line in answer.iter_lines() if line]
         assert lines
@@ -293,8 +210,11 @@ def test_a_job_outlives_its_server(serve: Callable[..., Served]) -> None:
         id = send(client, *(f"{n}.png" for n in range(12)))
         owner = client.cookies[COOKIE]
         reached.acquire()
-        threading.Timer(0.2, gate.set).start()
-        first.desk.close()
+        closing = threading.Thread(target=first.desk.close)
+        closing.start()
+        wait_for(lambda: first.desk.closing)
+        gate.set()
+        closing.join(PATIENCE)
         assert client.get(f"{JOBS}/{id}").json()["counts"]["remaining"] > 0
     with TestClient(serve().app, cookies={COOKIE: owner}) as client:
         assert at_rest(client, id)["counts"]["done"] == 12
@@ -345,105 +265,6 @@ def test_an_unknown_id_is_not_found_wherever_it_is_asked_for(client: TestClient,
     answers.append(client.delete(f"{JOBS}/{id}"))
     for answer in answers:
         assert (answer.status_code, answer.json()["error"]) == (404, "not_found")
-
-
-@pytest.mark.parametrize(
-    ("fields", "code", "named"),
-    [
-        ({"strength": "2"}, "bad_options", "strength"),
-        ({"style": "oil"}, "bad_style", "anime"),
-        ({"style": "/etc/passwd"}, "bad_style", "not known here"),
-        ({"gate": "open"}, "bad_options", "flag, refuse, off"),
-        ({"colour": "red"}, "bad_options", "colour"),
-        ({"title": "x" * 5000}, "bad_options", "title"),
-        ({"size": ["64", "65"]}, "bad_options", "more than once"),
-        ({"images": "a text"}, "bad_options", "no file"),
-    ],
-)
-def test_a_bad_option_is_refused_by_name_and_nothing_stays(
-    client: TestClient, tmp_path: Path, fields: dict[str, Any], code: str, named: str
-) -> None:
-    answer = client.post(JOBS, files=photos("a.png"), data=fields)
-    assert (answer.status_code, answer.json()["error"]) == (400, code)
-    assert named in answer.json()["message"]
-    assert list((tmp_path / "jobs").iterdir()) == list((tmp_path / "incoming").iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    ("parts", "status"),
-    [
-        ({"data": {"style": "anime"}}, 400),
-        ({"json": {"images": []}}, 400),
-        ({"files": {"other": ("a.png", picture(1))}}, 400),
-        ({"files": {"images": ("", b"")}}, 400),
-        ({"content": b"--y\r\nbroken", "headers": {"content-type": "multipart/form-data; boundary=y"}}, 400),
-        ({"content": b"", "headers": {"content-type": "multipart/form-data; boundary=y"}}, 400),
-        ({"content": b"", "headers": {"content-type": "multipart/form-data"}}, 400),
-        ({"files": {"files": ("none.zip", zipped("readme.txt"))}}, 422),
-    ],
-    ids=["urlencoded", "json", "wrong-field", "no-file", "broken", "empty", "no-boundary", "zip-without-pictures"],
-)
-def test_what_is_no_form_with_photos_is_refused(client: TestClient, parts: dict[str, Any], status: int) -> None:
-    answer = client.post(JOBS, **parts)
-    assert answer.status_code == status
-    assert answer.json()["message"].endswith(".")
-
-
-def test_a_form_without_photos_says_so(client: TestClient) -> None:
-    answer = client.post(JOBS, files={"style": (None, "anime")})
-    assert (answer.status_code, answer.json()["error"]) == (422, "bad_input")
-    assert "no photos yet" in answer.json()["message"]
-
-
-def test_a_zip_is_unpacked_and_no_name_in_it_leads_outside(client: TestClient, tmp_path: Path) -> None:
-    members = ("holiday/a.png", "../../evil.png", "/abs.png", "b.png")
-    answer = client.post(JOBS, files={"files": ("../../up.zip", zipped(*members))}, data={"size": "64"})
-    id = answer.json()["id"]
-    counts = at_rest(client, id)["counts"]
-    assert (counts["done"], counts["failed"]) == (2, 2)
-    with unzipped(client.get(f"{JOBS}/{id}/zip")) as bundle:
-        assert bundle.namelist() == ["b.png", "holiday/a.png", "report.csv", "report.json"]
-    assert not list(tmp_path.parent.rglob("*evil*"))
-
-
-def test_names_are_cleaned_and_never_become_paths(client: TestClient) -> None:
-    id = send(client, "../../etc/a.png", "C:\\photos\\b\u202e.png", "\x00.png")
-    at_rest(client, id)
-    names = [row["photo"] for row in client.get(f"{JOBS}/{id}/report.json").json()]
-    assert names[:2] == ["a.png", "b.png"]
-    assert all("/" not in name and "\\" not in name for name in names)
-
-
-def test_too_many_files_are_refused(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert intake.MOST_FILES == 20_000
-    monkeypatch.setattr(intake, "MOST_FILES", 3)
-    assert client.post(JOBS, files=photos(*"abc"), data={"size": "64"}).status_code == 201
-    answer = client.post(JOBS, files=photos(*"abcd"), data={"size": "64"})
-    assert (answer.status_code, answer.json()["error"]) == (413, "too_large")
-
-
-def test_a_picture_or_a_job_that_is_too_large_is_refused(client: TestClient, tmp_path: Path) -> None:
-    one = client.post(JOBS, files={"images": ("wide.png", bytes(2**20 + 1))})
-    assert (one.status_code, "wide.png" in one.json()["message"]) == (413, True)
-    declared = client.post(JOBS, files={"images": ("up.zip", bytes(2 * 2**20 + 1))})
-    assert (declared.status_code, "2 MB in all" in declared.json()["message"]) == (413, True)
-
-    def endless() -> Iterator[bytes]:
-        yield b'--b\r\nContent-Disposition: form-data; name="images"; filename="a.zip"\r\n\r\n'
-        for _ in range(5):
-            yield bytes(2**20)
-
-    streamed = client.post(JOBS, content=endless(), headers={"content-type": "multipart/form-data; boundary=b"})
-    assert (streamed.status_code, streamed.json()["error"]) == (413, "too_large")
-    assert list((tmp_path / "incoming").iterdir()) == []
-
-
-def test_a_full_disk_is_said_before_anything_is_taken(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    usage = shutil.disk_usage("/")
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
-    answer = client.post(JOBS, files=photos("a.png", "b.png"))
-    assert (answer.status_code, answer.json()["error"]) == (503, "storage")
-    assert "no room" in answer.json()["message"]
 
 
 def test_a_sentence_never_says_where_the_server_keeps_things(serve: Callable[..., Served]) -> None:

@@ -1,49 +1,55 @@
-"""What strangers send for a job: onto disk under our names, within limits, and then to the desk."""
+"""What strangers send, staged on disk under our names and within limits until somebody takes it over."""
 
 import os
 import shutil
-import unicodedata
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Final, get_args
+from typing import BinaryIO, Final
 
-from cartoon.errors import InputError, OptionsError, StorageError, StyleError, TooLargeError
-from cartoon.jobs.model import Gate
-from cartoon.jobs.service.jobs import Ask, Desk, Sent
+from cartoon.errors import StorageError, TooLargeError
+from cartoon.jobs.service.jobs import Sent
 from cartoon.settings import Settings
-from cartoon.web.access.limits import Limits
-from cartoon.web.access.visitors import Visitor
 from cartoon.web.data_dir import disk_told, private_folder
-from cartoon.web.photo import Studio, clean_name, options_from
+from cartoon.web.photo import clean_name
 
 MOST_FILES: Final = 20_000
 """In one upload; zips hold more."""
 ROOM_FACTOR: Final = 3
 """Free bytes on the disk for every byte sent: a zip beside its photos, and the drawings."""
-TITLE_LETTERS: Final = 120
 ZIP: Final = ".zip"
 
 
-class Intake:
+class StagedUpload:
     """A folder that takes files one after the other; refuses what is too large or does not fit on the disk.
 
-    sent: what lies there, for the desk. room: raises when so many bytes are more than the visitor may have here. came:
-    hears how many bytes of which file have come. Every method raises TooLargeError, LimitError or StorageError.
+    root: where the folder is made, once it is needed. sent: what lies there, for whoever takes it over.
+    room: raises when so many bytes are more than the visitor may have here. came: hears how many bytes of which file
+    have come. Every method raises TooLargeError, LimitError or StorageError.
     """
 
     def __init__(
         self,
-        folder: Path,
+        root: Path,
         settings: Settings,
         room: Callable[[int], None] = lambda size: None,
         came: Callable[[str, int], None] = lambda name, size: None,
     ) -> None:
         self.sent: list[Sent] = []
-        self.folder, self._settings, self._room, self._came = folder, settings, room, came
+        self._root, self._settings, self._room, self._came = root, settings, room, came
+        self._folder: Path | None = None
         self._file: BinaryIO | None = None
         self._name, self._size, self._total = "", 0, 0
+        self._in_use, self._closed = threading.Lock(), False
+
+    @property
+    def folder(self) -> Path:
+        """Where the files lie; made when it is first asked for."""
+        if self._folder is None:
+            self._folder = private_folder(self._root)
+        return self._folder
 
     def expect(self, size: int) -> None:
         """So many bytes are about to come, or have."""
@@ -102,17 +108,41 @@ class Intake:
         """Everything has come."""
         self.expect(self._total)
 
-    def close(self) -> None:
-        """Remove what nobody has taken over."""
-        if self._file is not None:
-            self._file.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """While a thread works here, it is that thread which removes what is left when somebody closes meanwhile."""
+        try:
+            with self._in_use:
+                yield
+        finally:
+            if self._closed:
+                self._remove()
 
-    def __enter__(self) -> "Intake":
+    @property
+    def closed(self) -> bool:
+        """Whether it takes nothing more."""
+        return self._closed
+
+    def close(self) -> None:
+        """Remove what nobody has taken over, at once or when the thread that works here is done; never waits for it."""
+        self._closed = True
+        if self._in_use.acquire(blocking=False):
+            try:
+                self._remove()
+            finally:
+                self._in_use.release()
+
+    def __enter__(self) -> "StagedUpload":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
+
+    def _remove(self) -> None:
+        if self._file is not None:
+            self._file.close()
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
 
     def _next(self, raw_name: str | None) -> None:
         if len(self.sent) >= MOST_FILES:
@@ -130,72 +160,6 @@ class Intake:
             )
         if self._total > self._settings.max_job_mb * 2**20:
             self.expect(self._total)
-
-
-@dataclass(frozen=True, eq=False)
-class Reception:
-    """Where every web door brings its jobs; `folder` is where uploads wait, on the desk's own disk."""
-
-    desk: Desk
-    artist: Studio
-    settings: Settings
-    folder: Path
-    limits: Limits = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "limits", Limits(self.settings, self.desk))
-
-    def intake(
-        self,
-        visitor: Visitor,
-        folder: Path | None = None,
-        came: Callable[[str, int], None] = lambda name, size: None,
-    ) -> Intake:
-        """A fresh intake, to be closed when its job has begun. folder: an empty one, in place of one that waits."""
-        if folder is None:
-            folder = private_folder(self.folder)
-        return Intake(folder, self.settings, lambda size: self.limits.check_room(visitor, size), came)
-
-    def admit(self, intake: Intake, asked: Mapping[str, Any], visitor: Visitor) -> str:
-        """Begin the job and return its id; asked: the options' fields, `gate` and `title`.
-
-        Raises OptionsError, StyleError, InputError when there is no photo, LimitError, StorageError.
-        """
-        fields = dict(asked)
-        gate: Gate = fields.pop("gate", None) or "flag"
-        title = clean_title(fields.pop("title", None) or "")
-        if gate not in get_args(Gate):
-            raise OptionsError(f"gate {clean_title(str(gate))!r} is not known: use {', '.join(get_args(Gate))}.")
-        options = options_from(fields, self.artist.styles)
-        if not intake.sent:
-            raise InputError("There are no photos yet: add some files, or a zip of them.")
-        intake.finish()
-        self.limits.check_jobs(visitor)
-        with disk_told():
-            ask = Ask(options, visitor.owner, gate, title=title or intake.sent[0].name)
-            id = self.desk.create(intake.sent, ask)
-        self.limits.stored(visitor, self.desk.glance(id).order.out.parent, intake.size, id)
-        return id
-
-
-def model_of(artist: Studio) -> Callable[[str], str]:
-    """What the desk asks: the sha256 of a style's weights; raises StyleError where it is not on offer."""
-
-    def asked(style: str) -> str:
-        for card in artist.styles:
-            if card.id == style:
-                return card.sha256
-        raise StyleError(f"style {clean_title(style)!r} is not known here.")
-
-    return asked
-
-
-def clean_title(raw: str) -> str:
-    """A stranger's text made safe to show in a line: no control or invisible characters, not too long."""
-    shown = "".join(
-        " " if c.isspace() else c for c in raw if c.isspace() or not unicodedata.category(c).startswith("C")
-    )
-    return " ".join(shown.split())[:TITLE_LETTERS]
 
 
 def link_or_copy(source: Path, place: Path) -> None:

@@ -1,4 +1,4 @@
-"""The HTML of the page's job panel and of "Your jobs"; every name in it is a stranger's text, and escaped."""
+"""The HTML of the page's job view and of "Your jobs"; every name in it is a stranger's text, and escaped."""
 
 import html
 from collections.abc import Sequence

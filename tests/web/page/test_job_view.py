@@ -10,7 +10,7 @@ from cartoon.jobs.model import Attempt, Counts, Entry, Item, Order
 from cartoon.jobs.service.jobs import Glance, State
 from cartoon.options import Options
 from cartoon.web.messages import at_rest, duration, machine_line, sentence, zip_name
-from cartoon.web.page import job_panel
+from cartoon.web.page import job_view
 
 ID = "a" * 32
 NASTY = "<img src=x onerror=alert(1)>.jpg"
@@ -87,35 +87,35 @@ def test_a_zip_is_called_after_the_jobs_title() -> None:
 def test_a_strangers_name_is_never_markup() -> None:
     job = replace(glance("finished", Counts(1, done=1)), order=replace(ORDER, title=NASTY))
     for shown in (
-        job_panel.gallery(ID, [drawn(0, NASTY)], 1),
-        job_panel.gallery(ID, [drawn(0, '" onload="alert(1)')], 1),
-        job_panel.failure_table(ID, [failed(0, NASTY)]),
-        job_panel.history([job], ""),
-        job_panel.progress_bar(NASTY, 0.5),
+        job_view.gallery(ID, [drawn(0, NASTY)], 1),
+        job_view.gallery(ID, [drawn(0, '" onload="alert(1)')], 1),
+        job_view.failure_table(ID, [failed(0, NASTY)]),
+        job_view.history([job], ""),
+        job_view.progress_bar(NASTY, 0.5),
     ):
         assert "<img src=x" not in shown
         assert '" onload' not in shown
 
 
 def test_the_latest_pictures_come_first_and_doubtful_ones_are_marked() -> None:
-    shown = job_panel.gallery(ID, [drawn(n, flaws=("pale",) if n == 69 else ()) for n in range(69, 9, -1)], 70)
-    assert shown.count("<img ") == job_panel.PICTURES
+    shown = job_view.gallery(ID, [drawn(n, flaws=("pale",) if n == 69 else ()) for n in range(69, 9, -1)], 70)
+    assert shown.count("<img ") == job_view.PICTURES
     assert shown.index("thumbs/69?v=") < shown.index("thumbs/68?v=")
     assert "thumbs/9?" not in shown
     assert shown.count("to look at") == 1
     assert "The latest 60 of 70" in shown
-    assert "The latest" not in job_panel.gallery(ID, [drawn(0)], 1)
-    assert job_panel.gallery(ID, [], 0) == ""
+    assert "The latest" not in job_view.gallery(ID, [drawn(0)], 1)
+    assert job_view.gallery(ID, [], 0) == ""
 
 
 def test_of_many_failures_the_first_hundred_are_told() -> None:
-    shown = job_panel.failure_table(ID, [failed(n, f"{n}.jpg") for n in range(130)])
-    assert shown.count("is not a picture") == job_panel.FAILURES
+    shown = job_view.failure_table(ID, [failed(n, f"{n}.jpg") for n in range(130)])
+    assert shown.count("is not a picture") == job_view.FAILURES
     assert f'and 30 more <a href="api/v1/jobs/{ID}/report.csv">in the report</a>' in shown
-    assert job_panel.failure_table(ID, []) == ""
+    assert job_view.failure_table(ID, []) == ""
 
 
 def test_the_zip_can_be_had_before_the_end() -> None:
-    assert job_panel.zip_link(glance("running", Counts(9))) == ""
-    assert "Download zip (3 pictures so far)" in job_panel.zip_link(glance("running", Counts(9, done=3)))
-    assert "Download zip (1 picture)" in job_panel.zip_link(glance("finished", Counts(1, done=1)))
+    assert job_view.zip_link(glance("running", Counts(9))) == ""
+    assert "Download zip (3 pictures so far)" in job_view.zip_link(glance("running", Counts(9, done=3)))
+    assert "Download zip (1 picture)" in job_view.zip_link(glance("finished", Counts(1, done=1)))

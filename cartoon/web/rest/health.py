@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from cartoon.errors import DrainingError
 from cartoon.telemetry import metrics
 from cartoon.web.answers import refused
-from cartoon.web.readiness import Readiness
+from cartoon.web.lifecycle import Readiness
 
 RETRY_SECONDS: Final = 5
 """When to come back to a process that drains or starts: by then another one has most likely taken over."""
@@ -50,10 +50,10 @@ def install(app: FastAPI, readiness: Readiness) -> None:
         return Response(text, headers={"Content-Type": kind})
 
     app.include_router(router)
-    app.add_middleware(_Door, readiness=readiness)
+    app.add_middleware(_DrainGate, readiness=readiness)
 
 
-class _Door:
+class _DrainGate:
     """Counts REST requests that ask for work as under way, and lets no new ones in while the process drains."""
 
     def __init__(self, app: ASGIApp, readiness: Readiness) -> None:

@@ -3,35 +3,25 @@
 import html
 import logging
 import traceback
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 import gradio as gr
-from fastapi import FastAPI
-from gradio.routes import App as GradioApp
-from starlette.routing import Mount
 
 from cartoon.assets import EXAMPLES
 from cartoon.styles.catalogue import PAINTED, StyleCard
 from cartoon.telemetry import metrics
-from cartoon.web.intake import Reception
-from cartoon.web.page import file_routes
+from cartoon.web.backend import Backend
 from cartoon.web.page.actions import Actions
-from cartoon.web.page.gradio_guard import GradioGuard, Offer
 from cartoon.web.page.job_actions import JobActions
 from cartoon.web.page.job_tab import job_tab, wire_jobs
-from cartoon.web.page.option_calls import LATER, option_inputs
+from cartoon.web.page.option_calls import option_inputs
 from cartoon.web.page.option_fields import OptionFields, option_fields
-from cartoon.web.uploads import VisitorFiles
+from cartoon.web.visitor_files import VisitorFiles
 
 BATCHES_AT_ONCE: Final = 4
 """Callers of /cartoonize_batch whose jobs draw in turns; a caller holds a thread until its job is done."""
-CSS_FILE: Final = Path(__file__).parent / "page.css"
-FONTS: Final = ("Inter", "Segoe UI", "Roboto", "Helvetica Neue", "Noto Sans", "DejaVu Sans", "sans-serif")
-"""Fonts that machines have: a web font would be fetched from another host."""
 NOT_UNDERSTOOD: Final = "This was not understood: load the page again, and tell the operator if it happens twice."
-MONO_FONTS: Final = ("Cascadia Mono", "Consolas", "Menlo", "DejaVu Sans Mono", "monospace")
 
 log = logging.getLogger(__name__)
 
@@ -58,9 +48,9 @@ class PlainSpokenBlocks(gr.Blocks):
             raise gr.Error(NOT_UNDERSTOOD, print_exception=False) from None
 
 
-def build(reception: Reception, files: VisitorFiles) -> gr.Blocks:
+def build(backend: Backend, files: VisitorFiles) -> gr.Blocks:
     """The whole page, wired; `files` must lie inside Gradio's cache."""
-    does, artist = Actions(reception, files), reception.artist
+    does, artist = Actions(backend, files), backend.artist
     # Nothing of Gradio's own sweeping: it empties the folder at every start, also of photos that an open page names.
     page = PlainSpokenBlocks(title="Cartoon", analytics_enabled=False, delete_cache=None, fill_width=True)
     with page:
@@ -76,7 +66,7 @@ def build(reception: Reception, files: VisitorFiles) -> gr.Blocks:
                 many = job_tab(artist.styles)
         machine = gr.HTML(elem_id="toon-machine")
         _endpoints(does)
-        wire_jobs(page, JobActions(reception, files), tabs, many, machine)
+        wire_jobs(page, JobActions(backend, files), tabs, many, machine)
         # A style file that was added while the server runs is on offer from the next visit on.
         page.load(
             lambda: _styles_now(artist.styles),
@@ -106,7 +96,7 @@ def _one_photo(does: Actions) -> OptionFields:
                 height=320,
                 elem_id="toon-photo",
             )
-            options = option_fields(does.reception.artist.styles)
+            options = option_fields(does.backend.artist.styles)
             go = gr.Button("Cartoonize", variant="primary", size="lg")
         with gr.Column(scale=3, min_width=320):
             slider = gr.ImageSlider(
@@ -129,7 +119,7 @@ def _one_photo(does: Actions) -> OptionFields:
         [slider, download, status],
         preprocess=False,
         concurrency_id="drawing",
-        concurrency_limit=does.reception.artist.at_once,
+        concurrency_limit=does.backend.artist.at_once,
         api_visibility="private",
     )
     return options
@@ -150,7 +140,7 @@ def _endpoints(does: Actions) -> None:
         [drawn, status],
         preprocess=False,
         concurrency_id="drawing",
-        concurrency_limit=does.reception.artist.at_once,
+        concurrency_limit=does.backend.artist.at_once,
         api_name="cartoonize",
     )
     many.click(
@@ -162,59 +152,3 @@ def _endpoints(does: Actions) -> None:
         concurrency_limit=BATCHES_AT_ONCE,
         api_name="cartoonize_batch",
     )
-
-
-def mount(app: FastAPI, reception: Reception, files: VisitorFiles) -> Callable[[], None]:
-    """Mounts the page at `/` of `app`, with our own uploads and downloads, and a guard before all of it.
-
-    Returns what ends the pages' open event streams, to be called in the event loop when the server stops.
-    """
-    settings = reception.settings
-    file_routes.install(app, reception, files)
-    page = build(reception, files)
-    # Gradio looks where a file lies only in a page that was launched, which a mounted one never is.
-    page.has_launched = True
-    page.queue(max_size=settings.max_queue, api_open=False)
-    files.share_what_is_there()
-    theme = gr.themes.Soft(primary_hue="violet", secondary_hue="violet", font=FONTS, font_mono=MONO_FONTS)
-    gr.mount_gradio_app(
-        app,
-        page,
-        path="/",
-        max_file_size=f"{max(settings.max_upload_mb, settings.max_job_mb)}mb",  # told to the page; uploads are weighed
-        show_error=False,
-        run_history=False,
-        enable_monitoring=False,
-        ssr_mode=False,
-        pwa=False,
-        mcp_server=False,
-        footer_links=["api"],
-        theme=theme,
-        css_paths=[CSS_FILE],
-    )
-    waited_for = page._queue.pending_messages_per_session
-    app.add_middleware(GradioGuard, offers=_offers(page), waited_for=waited_for, files=files, limits=reception.limits)
-    mounts = [route.app for route in app.routes if isinstance(route, Mount)]
-    return next(mounted for mounted in mounts if isinstance(mounted, GradioApp)).stop_event.set
-
-
-def _offers(page: gr.Blocks) -> dict[str | int, Offer]:
-    """Every function of the page, as the guard knows it."""
-    offers: dict[str | int, Offer] = {}
-    for index, function in page.fns.items():
-        if function.fn is None:  # what the browser does by itself
-            continue
-        public = function.api_visibility == "public"
-        given = [part for part in function.inputs if not part.skip_api]
-        # What queues draws or takes photos in; the rest looks, or says something short.
-        offer = Offer(
-            index,
-            (len(function.inputs), len(given)),
-            public,
-            counted=bool(function.queue),
-            later=LATER if public else 0,
-        )
-        offers[index] = offer
-        if public and isinstance(function.api_name, str):
-            offers[function.api_name] = offer
-    return offers
