@@ -1,4 +1,4 @@
-"""Is a frozen graph DCT-Net's generator? Its weights make a module, and the module has to draw what the graph draws.
+"""Is a frozen graph DCT-Net's generator? Its tensors fill a module, and that has to draw what the graph draws.
 
 A graph is computed node by node, once, for a small picture: that takes whatever spelling its TensorFlow had, and tells
 which tensors are kernels and biases. The module of these then draws the same picture. Ops are described at
@@ -18,40 +18,40 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cartoon.models.dctnet.graphdef import DTYPES, FLOAT, MOST_ELEMENTS, UINT8, Array, Damaged, Node
-from cartoon.models.dctnet.module import MULTIPLE, OUTER, SLOPE, Generator, Layer, Weights, doubled
+from cartoon.models.dctnet.module import MULTIPLE, SLOPE, Generator, Layer, Weights, doubled
 from cartoon.models.self_check import scene
 
 OUTPUT: Final = "output_image"
 """What the official graphs call their result; in a graph without such a node it is the one that nothing takes."""
-PROBE: Final = (24, 32)
+PROBE: Final = (16, 24)
 """(height, width) px of the small picture."""
 CLOSE: Final = 0.01
 """Of 255: what the module may be off from the graph; float32 rounds to 0.0005."""
 MOST_CHANNELS: Final = 4096
 MOST_KERNEL: Final = 63
-MOST_WEIGHTS: Final = 1 << 24
-"""Numbers in all kernels together; the official graphs have 1.5 million."""
 _LONGEST_NAME: Final = 80
 _IDLE: Final = ("Const", "Placeholder", "NoOp", "Assert")
 _PASSES: Final = ("Identity", "StopGradient", "PreventGradient", "Snapshot")
 _RESHAPES: Final = ("ExpandDims", "Squeeze", "StridedSlice")
-_JOINS: Final = {
-    **dict.fromkeys(("Add", "AddV2", "BiasAdd"), "add"),
-    **dict.fromkeys(("RealDiv", "Div"), "divide"),
-    "Sub": "subtract",
-    "Mul": "multiply",
-    "Maximum": "maximum",
-    "Minimum": "minimum",
+_WORK: Final[dict[str, np.ufunc]] = {
+    **dict.fromkeys(("Add", "AddV2", "BiasAdd"), np.add),
+    **dict.fromkeys(("RealDiv", "Div"), np.divide),
+    "Sub": np.subtract,
+    "Mul": np.multiply,
+    "Square": np.square,
+    "Maximum": np.maximum,
+    "Minimum": np.minimum,
 }
-"""Ops of two values, by torch's and numpy's name for each."""
+_NONE: Final[tuple[int, ...]] = ()
 _MASKS: Final = ("begin_mask", "end_mask", "ellipsis_mask", "new_axis_mask", "shrink_axis_mask")
-
-Value = Tensor | Array
-"""A picture, (1, H, W, C) or (H, W, C), as a tensor; what comes of constants and sizes alone as an array."""
 
 
 class Unfit(ValueError):
-    """The graph is no generator of DCT-Net; the text, which follows the file's name, says why."""
+    """The graph is no generator of DCT-Net; the text says why, in words that follow the file's name."""
+
+
+class Picture(np.ndarray[Any, Any]):
+    """A value that depends on the input's pixels, (1, H, W, C) or (H, W, C): numpy passes the type on."""
 
 
 def detect(nodes: dict[str, Node]) -> Weights:
@@ -62,8 +62,10 @@ def detect(nodes: dict[str, Node]) -> Weights:
         try:
             walk.add(node)
         except (ValueError, TypeError, IndexError, OverflowError, RuntimeError) as problem:
-            what = problem if isinstance(problem, Unfit | Damaged) else "takes values that do not fit together"
-            raise Unfit(f"cannot be used, its {_shown(node.op)} node {_shown(node.name)!r} {what}") from problem
+            fault = (
+                problem if isinstance(problem, Unfit | Damaged) else f"takes {len(node.inputs)} values that do not fit"
+            )
+            raise Unfit(f"cannot be used, its {_shown(node.op)} node {_shown(node.name)!r} {fault}") from problem
     return walk.weights(order[-1])
 
 
@@ -73,15 +75,10 @@ def _shown(name: str) -> str:
     return "".join(sign if sign.isprintable() else "?" for sign in short)
 
 
-def _source(given: str) -> str:
-    """The node whose first output is meant by "name" or "name:0"; further outputs are names that no node has."""
-    return given.removesuffix(":0")
-
-
 def _output(nodes: dict[str, Node]) -> Node:
     if OUTPUT in nodes:
         return nodes[OUTPUT]
-    taken = {_source(given) for node in nodes.values() for given in node.inputs}
+    taken = {given for node in nodes.values() for given in _sources(node)}
     last = [node for node in nodes.values() if node.name.rpartition("/")[2] == OUTPUT]
     last = last or [node for node in nodes.values() if node.name not in taken and node.op not in _IDLE]
     if len(last) != 1:
@@ -90,19 +87,24 @@ def _output(nodes: dict[str, Node]) -> Node:
     return last[0]
 
 
+def _sources(node: Node) -> list[str]:
+    """The nodes whose first output, "name" or "name:0", it takes; further outputs are names that no node has."""
+    return [given.removesuffix(":0") for given in node.inputs]
+
+
 def _ordered(nodes: dict[str, Node], output: Node) -> list[Node]:
     """What the output needs, each after what it takes itself; raises Unfit for a circle or a node that is not there."""
     needs: dict[str, list[str]] = {}
-    ahead = [output]
+    ahead = [output.name]
     while ahead:
-        node = ahead.pop()
-        if node.name in needs:
+        name = ahead.pop()
+        if name in needs:
             continue
-        needs[node.name] = [_source(given) for given in node.inputs]
-        for given in needs[node.name]:
+        needs[name] = _sources(nodes[name])
+        for given in needs[name]:
             if given not in nodes:
-                raise Unfit(f"cannot be used, its node {_shown(node.name)!r} takes {_shown(given)!r}, which is missing")
-            ahead.append(nodes[given])
+                raise Unfit(f"cannot be used, its node {_shown(name)!r} takes {_shown(given)!r}, which is missing")
+        ahead += needs[name]
     try:
         return [nodes[name] for name in TopologicalSorter(needs).static_order()]
     except CycleError as error:
@@ -110,258 +112,219 @@ def _ordered(nodes: dict[str, Node], output: Node) -> list[Node]:
 
 
 class _Walk:
-    """The values of the nodes so far. All raise Unfit, Damaged, or what numpy and torch do of wrong shapes."""
+    """The values of the nodes so far. All methods raise Unfit, Damaged, or what numpy does of wrong shapes."""
 
     def __init__(self, expands: bool) -> None:
         """expands: the graph has an ExpandDims, so that an input of unknown rank has no batch."""
-        self._values: dict[str, Value] = {}
         self._rank = 3 if expands else 4
+        self._values: dict[str, Array] = {}
         self._layers: list[Layer] = []
-        self._bare: Tensor | None = None
-        """The last convolution's result."""
+        self._bare: Array | None = None
+        """The last convolution's result, without a bias yet."""
         self._added: dict[int, float] = {}
         """One number that was added, by the result's id."""
         self._eps: float | None = None
         self._truncates = False
         self._sides: tuple[int, int] | None = None
-        self._room, self._kernels = MOST_ELEMENTS, MOST_WEIGHTS
+        self._room = MOST_ELEMENTS
 
-    @torch.inference_mode()
     def add(self, node: Node) -> None:
         """Work out one node; what it takes has been worked out before."""
-        self._values[node.name] = self._value(node, [self._values[_source(given)] for given in node.inputs])
+        given = [self._values[name] for name in _sources(node)]
+        if (
+            self._truncates
+            and any(isinstance(value, Picture) for value in given)
+            and node.op not in (*_PASSES, *_RESHAPES)
+        ):
+            raise Unfit("computes with uint8")
+        with np.errstate(all="ignore"):  # what comes out infinite is refused where it is used
+            result = np.asanyarray(self._value(node, given))
+        if node.op not in ("Const", *_PASSES, *_RESHAPES):  # which give what is there already
+            self._check_room(result.shape)
+            self._room -= result.size
+        self._values[node.name] = result
 
     def weights(self, output: Node) -> Weights:
         """Those of the generator that draws the output's value."""
         result = self._values[output.name]
-        if not isinstance(result, Tensor):
+        if not isinstance(result, Picture):
             raise Unfit("cannot be used, it gives no picture")
-        height, width, channels = result.shape[-3:]
-        if (height, width, channels) != (*PROBE, 3):
-            what = f"{channels} channels at 1/{PROBE[0] // height} of the size"
+        if result.shape[-3:] != (*PROBE, 3):
+            what = f"{result.shape[-1]} channels at 1/{PROBE[0] // result.shape[-3]} of the size"
             raise Unfit(f"cannot be used, it gives {what}, not a picture")
         weights = Weights(self._layers, self._eps, self._truncates, self._sides)
-        steps = len({id(value) for value in self._values.values() if isinstance(value, Tensor)})
-        other = Unfit(f"cannot be used, its {steps} steps are not those of DCT-Net's generator")
-        if not _in_shape(weights):
-            raise other
-        generator = Generator(replace(weights, truncates=False), torch.device("cpu"), torch.float32)
-        off = generator(torch.from_numpy(scene(*PROBE)[None])) - result
-        if not off.abs().max() <= CLOSE:  # nor NaN
-            raise other
-        return weights
+        try:
+            generator = Generator(replace(weights, truncates=False), torch.device("cpu"), torch.float32)
+            drawn = generator(torch.from_numpy(scene(*PROBE)[None])).numpy()
+            if np.abs(drawn - result).max() <= CLOSE:  # never for NaN
+                return weights
+        except (ValueError, RuntimeError):  # too few convolutions, or channels that do not fit together there
+            pass
+        steps = len({id(value) for value in self._values.values() if isinstance(value, Picture)})
+        raise Unfit(f"cannot be used, its {steps} steps are not those of DCT-Net's generator")
 
-    def _value(self, node: Node, given: list[Value]) -> Value:
-        pictures = [value for value in given if isinstance(value, Tensor)]
-        arrays = [value for value in given if isinstance(value, np.ndarray)]
-        if pictures and self._truncates and node.op not in (*_PASSES, *_RESHAPES):
-            raise Unfit("computes with uint8")
-        match node.op, pictures, arrays:
-            case "Placeholder", [], []:
-                return self._placed(node)
-            case "Const", [], []:
-                return node.tensor("value")
-            case op, _, _ if op in _PASSES and len(given) == 1:
-                return given[0]
-            case "Conv2D", [x], [kernel]:
+    def _value(self, node: Node, given: list[Array]) -> Array:
+        match node.op, given:
+            case "Placeholder", []:
+                return self._input(node)
+            case "Const", []:
+                return node.constant()
+            case op, [value] if op in _PASSES:
+                return value
+            case "Conv2D" | "DepthwiseConv2dNative", [x, kernel]:
                 return self._convolved(node, x, kernel)
-            case "DepthwiseConv2dNative", [x], [kernel]:
-                self._window(node, x, kernel)
-                weight = torch.tensor(kernel).permute(2, 3, 0, 1).flatten(0, 1)[:, None]
-                y = F.conv2d(x.permute(0, 3, 1, 2), weight, padding=len(kernel) // 2, groups=x.shape[3])
-                return y.permute(0, 2, 3, 1)
-            case "ResizeBilinear", [x], [sides]:
+            case "ResizeBilinear", [x, sides]:
                 return self._resized(node, x, sides)
-            case "LeakyRelu", [x], []:
-                return self._spent(F.leaky_relu(x, node.real("alpha", SLOPE)))
-            case "ClipByValue", [x], [low, high]:
-                return self._spent(x.clamp(float(low), float(high)))
-            case "Square", [x], []:
-                return self._spent(x * x)
-            case "Shape", [x], []:
-                return np.array(x.shape)
-            case "OnesLike", [x], []:
-                return self._spent(torch.ones_like(x))
-            case "Cast", [x], [] if (kind := node.number("DstT")) in (FLOAT, UINT8):
+            case op, [x, *axes] if op in _RESHAPES:
+                result: Array = np.asanyarray(_with_axes(node, x, axes))
+                batched = result.shape[:-3] in ((), (1,)) and result.shape[-3:] == x.shape[-3:]
+                if isinstance(x, Picture) and not batched:
+                    raise Unfit("cuts a picture in a way that is not known")
+                return result
+            case op, [one, *_] if op in _WORK and len(given) == _WORK[op].nin:
+                return self._joined(node, one, given[-1])
+            case "LeakyRelu", [x]:
+                return np.maximum(x, 0) + np.float32(node.get("alpha", SLOPE)) * np.minimum(x, 0)
+            case "ClipByValue", [x, low, high] if low.size == high.size == 1:
+                return np.minimum(np.maximum(x, low), high)
+            case "Cast", [x] if (kind := node.get("DstT", 0)) in DTYPES or kind == UINT8:
+                if not isinstance(x, Picture):
+                    return x.astype(DTYPES[kind])
                 self._truncates = kind == UINT8
                 return x
-            case "Fill", [], [sides, value]:
-                self._spend(sides.tolist())
-                return torch.full(sides.tolist(), float(value))
-            case (op, [_], [_]) | (op, [_, _], []) if op in _JOINS:
-                return self._joined(node, given)
-            case op, [x], rest if op in _RESHAPES:
-                return _reshaped(node, x, rest)
-            case _, [], [first, *_]:
-                return self._computed(node, first, arrays)
+            case "Shape", [x]:
+                return np.array(x.shape)
+            case "OnesLike", [x]:
+                return np.ones_like(x)
+            case "Fill", [sides, value]:
+                self._check_room(sides.tolist())
+                return np.full(sides.tolist(), value, np.float32).view(Picture)
+            case "Pack", parts if all(part.ndim == 0 for part in parts):
+                return np.stack(parts)
         raise Unfit(f"takes {len(given)} values in a way that is not known here")
 
-    def _placed(self, node: Node) -> Tensor:
+    def _input(self, node: Node) -> Array:
         """The small picture in place of the input, after a look at what the input may be."""
-        shape, kind = node.shape("shape"), node.number("dtype")
+        shape, kind = node.get("shape", _NONE), node.get("dtype", 0)
         if kind not in (FLOAT, UINT8):
             raise Unfit(f"takes values of type {kind}, neither float32 nor uint8")
-        if any(isinstance(value, Tensor) for value in self._values.values()):
+        if any(isinstance(value, Picture) for value in self._values.values()):
             raise Unfit("is a second input")
-        if shape is not None:
-            height, width = shape[-3:-1] if len(shape) in (3, 4) else (0, 0)
+        if shape:
+            height, width = sides = shape[-3:-1] if len(shape) in (3, 4) else (0, 0)
             if not height or not width or shape[-1] not in (3, -1) or min(shape) < -1:
                 raise Unfit(f"has shape {list(shape)}, not that of a picture")
-            if min(height, width) < 0 < max(height, width):
-                raise Unfit("fixes one side of a picture alone")
-            if height > 0 and (height % MULTIPLE or width % MULTIPLE):
-                raise Unfit(f"has sides of {height} and {width} px, which four does not divide")
+            if sides != (-1, -1) and (min(sides) < 0 or height % MULTIPLE or width % MULTIPLE):
+                raise Unfit(f"has sides of {height} and {width} px, not of multiples of {MULTIPLE}")
             self._sides = (height, width) if height > 0 else None
             self._rank = len(shape)
-        picture = torch.from_numpy(scene(*PROBE)).float()
+        picture = scene(*PROBE).astype(np.float32).view(Picture)
         return picture if self._rank == 3 else picture[None]
 
-    def _convolved(self, node: Node, x: Tensor, kernel: Array) -> Tensor:
-        stride = self._window(node, x, kernel)
-        weight = np.array(kernel, np.float32)
-        if not np.isfinite(weight).all():
-            raise Unfit("has weights that are not finite")
-        pads = _padding(len(kernel), stride)
-        x = F.pad(x.permute(0, 3, 1, 2), pads * 2)
-        self._bare = F.conv2d(x, torch.from_numpy(weight).permute(3, 2, 0, 1), stride=stride).permute(0, 2, 3, 1)
-        self._layers.append(Layer(weight, np.zeros(weight.shape[3], np.float32), stride))
-        return self._bare
-
-    def _window(self, node: Node, x: Tensor, kernel: Array) -> int:
-        """The stride of a convolution, which is all that its kernel's shape does not say; kernel: (k, k, in, out)."""
+    def _convolved(self, node: Node, x: Array, kernel: Array) -> Array:
         _check_layout(node)
-        if kernel.ndim != 4 or kernel.dtype.kind != "f" or not kernel.size or x.ndim != 4:
-            raise Unfit(f"has a kernel of shape {kernel.shape} for a picture of {x.ndim} axes")
-        side, across, inner, out = kernel.shape
-        strides, dilations = node.numbers("strides"), node.numbers("dilations") or (1,)
-        if side != across or side % 2 == 0 or side > MOST_KERNEL:
+        side, (inner, out) = len(kernel), kernel.shape[-2:]
+        odd = kernel.ndim == 4 and kernel.shape[1] == side <= MOST_KERNEL and side % 2
+        if not odd or kernel.dtype.kind != "f" or not kernel.size or max(inner, out) > MOST_CHANNELS:
             raise Unfit(f"has a kernel of shape {kernel.shape}")
-        if inner != x.shape[3]:
-            raise Unfit(f"takes {inner} channels where {x.shape[3]} come")
+        if x.ndim != 4 or x.shape[1] > PROBE[0] or x.shape[2] > PROBE[1] or inner != x.shape[3]:
+            raise Unfit(f"takes {inner} channels where {x.shape[-1]} come")
+        strides, dilations = node.get("strides", _NONE), node.get("dilations", _NONE) or (1,)
         stride = strides[1] if len(strides) == 4 else 0
         if strides != (1, stride, stride, 1) or stride not in (1, 2) or set(dilations) != {1}:
             raise Unfit(f"has strides {list(strides[:4])} and dilations {list(dilations[:4])}")
-        pads, padding = _padding(side, stride), node.word("padding", "")
-        told = node.numbers("explicit_paddings")[:8]
+        before = max(side - stride, 0) // 2  # as "SAME" has it where the stride divides the picture's side
+        pads = (before, max(side - stride, 0) - before)
+        padding, told = node.get("padding", ""), node.get("explicit_paddings", _NONE)[:8]
         if padding != "SAME" and (padding, told) != ("EXPLICIT", (0, 0, *pads, *pads, 0, 0)):
             raise Unfit(f"pads a kernel of {side} by {padding[:16]!r} {list(told)}")
-        self._kernels -= kernel.size
-        if self._kernels < 0 or out > MOST_CHANNELS:
-            raise Unfit("has more weights than any such graph")
-        self._spend([*x.shape[:3], inner if node.op == "DepthwiseConv2dNative" else out])
-        return stride
-
-    def _joined(self, node: Node, given: list[Value]) -> Tensor:
-        """Two pictures, or one and a constant: one number, or one a channel."""
-        _check_layout(node)
-        channels = next(value.shape[-1] for value in given if isinstance(value, Tensor))
-        one, other = (value if isinstance(value, Tensor) else _constant(value, channels) for value in given)
-        pictures = isinstance(given[0], Tensor) and isinstance(given[1], Tensor)
-        if pictures and one.shape[:-1] != other.shape[:-1]:
-            raise Unfit(f"joins pictures of different sizes, {tuple(one.shape)} and {tuple(other.shape)}")
-        kind = _JOINS[node.op]
-        if kind == "divide" and not other.all():
-            raise Unfit("divides by zero")
-        result = self._spent(getattr(torch, kind)(one, other))
-        if kind == "divide" and pictures:
-            self._eps = self._added.get(id(other), self._eps)
-        if kind == "add" and not pictures:
-            picture, numbers = (one, other) if isinstance(given[0], Tensor) else (other, one)
-            if numbers.ndim and picture is self._bare:
-                bias = numbers.expand(channels).numpy()
-                self._layers[-1] = replace(self._layers[-1], bias=bias)
-            elif not numbers.ndim:
-                self._added[id(result)] = float(numbers)
+        self._check_room(kernel.shape)
+        self._room -= kernel.size
+        weight = np.array(kernel, np.float32)
+        if not np.isfinite(weight).all():
+            raise Unfit("has weights that are not finite")
+        each = node.op == "DepthwiseConv2dNative"
+        laid = weight.transpose(2, 3, 0, 1).reshape(-1, 1, side, side) if each else weight.transpose(3, 2, 0, 1)
+        self._check_room([*x.shape[:3], len(laid)])
+        padded = F.pad(_planes(x), pads * 2)
+        result = _picture(F.conv2d(padded, torch.from_numpy(laid), stride=stride, groups=inner if each else 1))
+        if not each:
+            self._layers.append(Layer(weight, np.zeros(out, np.float32), stride))
+            self._bare = result
         return result
 
-    def _resized(self, node: Node, x: Tensor, sides: Array) -> Tensor:
-        if node.number("align_corners") or node.number("half_pixel_centers"):
+    def _joined(self, node: Node, one: Array, other: Array) -> Array:
+        """Of two values, which may be the same; of a picture and a constant: one number, or one a channel."""
+        _check_layout(node)
+        work, pictures = _WORK[node.op], [isinstance(value, Picture) for value in (one, other)]
+        picture, constant = (one, other) if pictures[0] else (other, one)
+        if any(pictures) and not all(pictures):
+            _check_constant(constant, picture.shape[-1])
+        if all(pictures) and one.shape[:-1] != other.shape[:-1]:
+            raise Unfit(f"joins pictures of different sizes, {one.shape} and {other.shape}")
+        self._check_room(np.broadcast_shapes(one.shape, other.shape))
+        if work is np.divide and not other.all():
+            raise Unfit("divides by zero")
+        result: Array = work(*(one, other)[: work.nin])
+        if work is np.divide and all(pictures):
+            self._eps = self._added.get(id(other), self._eps)
+        if work is np.add and constant.ndim and picture is self._bare:
+            bias = np.broadcast_to(constant.reshape(-1), picture.shape[-1:])
+            self._layers[-1] = replace(self._layers[-1], bias=bias)
+        elif work is np.add and constant.size == 1:
+            self._added[id(result)] = float(constant.reshape(-1)[0])
+        return result
+
+    def _resized(self, node: Node, x: Array, sides: Array) -> Array:
+        if node.get("align_corners", 0) or node.get("half_pixel_centers", 0):
             raise Unfit("has align_corners or half_pixel_centers, which the official graphs have not")
         wanted = (2 * x.shape[1], 2 * x.shape[2])
         fixed = [side * given / full for side, given, full in zip(sides, PROBE, self._sides or PROBE, strict=True)]
-        if tuple(sides) != wanted and tuple(fixed) != wanted:
-            raise Unfit("does not enlarge height and width twice")
-        self._spend([4, *x.shape])
-        return doubled(x.permute(0, 3, 1, 2), (0, wanted[0])).permute(0, 2, 3, 1)
+        if wanted[0] > PROBE[0] or wanted not in (tuple(sides), tuple(fixed)):
+            raise Unfit("does not enlarge height and width twice, to the picture's size at most")
+        return _picture(doubled(_planes(x), (0, wanted[0])))
 
-    def _computed(self, node: Node, first: Array, given: list[Array]) -> Array:
-        """What a node makes of constants and sizes."""
-        with np.errstate(all="ignore"):  # what comes out infinite is refused where it is used
-            if node.op in _RESHAPES:
-                return _with_axes(node, first, given[1:])
-            if node.op == "Pack" and all(part.ndim == 0 for part in given):
-                return np.stack(given)
-            if node.op == "Cast" and (kind := node.number("DstT")) in DTYPES:
-                self._spend(first.shape)
-                return first.astype(DTYPES[kind])
-            if node.op in _JOINS and len(given) == 2:
-                self._spend(np.broadcast_shapes(first.shape, given[1].shape))
-                return np.asarray(getattr(np, _JOINS[node.op])(first, given[1]))
-        raise Unfit("computes from constants in a way that is not known")
-
-    def _spent(self, result: Tensor) -> Tensor:
-        self._spend(result.shape)
-        return result
-
-    def _spend(self, shape: Sequence[int]) -> None:
-        self._room -= math.prod(shape)
-        if self._room < 0 or min(shape, default=0) < 0:
+    def _check_room(self, shape: Sequence[int]) -> None:
+        """Raise Unfit for values of that shape where they are too many, all that were computed counted."""
+        if min(shape, default=0) < 0 or math.prod(shape) > self._room:
             raise Unfit("computes more numbers than any such graph")
 
 
-def _in_shape(weights: Weights) -> bool:
-    """Whether the convolutions' strides and channels are those of a generator: what one gives, the next one takes."""
-    count = len(weights.layers)
-    if count < OUTER or count % 2:
-        return False
-    inner, out = ([layer.weight.shape[axis] for layer in weights.layers] for axis in (2, 3))
-    strides = [layer.stride for layer in weights.layers]
-    skips = out[-5] == out[2] and out[-3] == out[0] and set(out[6:-5:2]) <= {out[4]}
-    return strides == [1, 2, 1, 2] + [1] * (count - 4) and inner == [3, *out[:-1]] and out[-1] == 3 and skips
+def _planes(x: Array) -> Tensor:
+    return torch.from_numpy(np.array(x, np.float32)).permute(0, 3, 1, 2)
 
 
-def _padding(side: int, stride: int) -> tuple[int, int]:
-    """Zeros before and after that "SAME" means for a kernel's side where the stride divides the picture's."""
-    total = max(side - stride, 0)
-    return total // 2, total - total // 2
+def _picture(planes: Tensor) -> Picture:
+    return planes.permute(0, 2, 3, 1).numpy().view(Picture)
 
 
 def _check_layout(node: Node) -> None:
-    if (layout := node.word("data_format", "NHWC")) != "NHWC":
+    if (layout := node.get("data_format", "NHWC")) != "NHWC":
         raise Unfit(f"has its channels elsewhere than last ({layout[:8]!r})")
 
 
-def _constant(array: Array, channels: int) -> Tensor:
-    """One number, (), or one a channel, (C,)."""
+def _check_constant(array: Array, channels: int) -> None:
+    """Raise Unfit for what is neither one number nor one a channel, which are the last axis."""
     if array.dtype.kind != "f" or array.size != (array.shape[-1] if array.ndim else 1):
         raise Unfit(f"takes a constant of {array.dtype} {array.shape}")
     if array.size not in (1, channels):
         raise Unfit(f"takes {array.size} numbers for {channels} channels")
     if not np.isfinite(array).all():
         raise Unfit("takes numbers that are not finite")
-    return torch.tensor(array.reshape(-1) if array.ndim else array, dtype=torch.float32)
 
 
-def _reshaped(node: Node, x: Tensor, given: list[Array]) -> Tensor:
-    """A picture with a batch of one put before it, or without."""
-    result = torch.from_numpy(np.array(_with_axes(node, x.numpy(), given)))
-    if result.shape[-3:] != x.shape[-3:] or result.shape[:-3] not in ((), (1,)):
-        raise Unfit("cuts a picture in a way that is not known")
-    return result
-
-
-def _with_axes(node: Node, array: Array, given: list[Array]) -> Array:
+def _with_axes(node: Node, array: Array, given: list[Array]) -> Any:
     """What ExpandDims, Squeeze and StridedSlice make of an array."""
     if node.op == "Squeeze":
-        return np.squeeze(array, node.numbers("squeeze_dims") or None)
+        return np.squeeze(array, node.get("squeeze_dims", _NONE) or None)
     if node.op == "ExpandDims":
         return np.expand_dims(array, int(given[0]))
     index: list[Any] = []
-    masks = [node.number(mask) for mask in _MASKS]
+    masks = [node.get(mask, 0) for mask in _MASKS]
     for at, (begin, end, stride) in enumerate(zip(*(part.tolist() for part in given), strict=True)):
         no_begin, no_end, ellipsis, new_axis, one = (mask >> at & 1 for mask in masks)
         if ellipsis or new_axis or one:
             index.append(... if ellipsis else None if new_axis else begin)
         else:
             index.append(slice(None if no_begin else begin, None if no_end else end, stride))
-    return np.asarray(array[tuple(index)])
+    return array[tuple(index)]

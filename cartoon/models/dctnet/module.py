@@ -22,8 +22,6 @@ HALF: Final = 127.5
 """The network's values are -1..1: 0..255, less half of it, over half of it."""
 SLOPE: Final = 0.2
 """Below zero, of what follows a convolution."""
-OUTER: Final = 10
-"""Convolutions beside the residual blocks, which have two each."""
 BAND_BYTES: Final = {"cpu": 12 << 20, "cuda": 1 << 30}
 """Of the widest value of full size. A 288 x 288 head in float32 is one band, and so in two bytes."""
 _BAND_ROWS: Final = 64
@@ -255,9 +253,5 @@ def _slid(x: Tensor, axis: int) -> Tensor:
 
 def _for_four(weight: Tensor) -> Tensor:
     """(out, in, kh, kw) -> (4 * out, in, kh + 1, kw + 1): the kernel at two by two places, for pixel_shuffle."""
-    out, inner, height, width = weight.shape
-    four = weight.new_zeros(out, 2, 2, inner, height + 1, width + 1)
-    for down in range(2):
-        for across in range(2):
-            four[:, down, across, :, down : down + height, across : across + width] = weight
-    return four.view(4 * out, inner, height + 1, width + 1)
+    places = [(across, 1 - across, down, 1 - down) for down in (0, 1) for across in (0, 1)]
+    return torch.stack([F.pad(weight, place) for place in places], 1).flatten(0, 1)
