@@ -62,9 +62,8 @@ def detect(nodes: dict[str, Node]) -> Weights:
         try:
             walk.add(node)
         except (ValueError, TypeError, IndexError, OverflowError, RuntimeError) as problem:
-            fault = (
-                problem if isinstance(problem, Unfit | Damaged) else f"takes {len(node.inputs)} values that do not fit"
-            )
+            told = isinstance(problem, Unfit | Damaged)
+            fault = problem if told else f"takes {len(node.inputs)} values that do not fit"
             raise Unfit(f"cannot be used, its {_shown(node.op)} node {_shown(node.name)!r} {fault}") from problem
     return walk.weights(order[-1])
 
@@ -131,15 +130,12 @@ class _Walk:
     def add(self, node: Node) -> None:
         """Work out one node; what it takes has been worked out before."""
         given = [self._values[name] for name in _sources(node)]
-        if (
-            self._truncates
-            and any(isinstance(value, Picture) for value in given)
-            and node.op not in (*_PASSES, *_RESHAPES)
-        ):
+        gives_the_same = node.op in ("Const", *_PASSES, *_RESHAPES)
+        if self._truncates and not gives_the_same and any(isinstance(value, Picture) for value in given):
             raise Unfit("computes with uint8")
         with np.errstate(all="ignore"):  # what comes out infinite is refused where it is used
             result = np.asanyarray(self._value(node, given))
-        if node.op not in ("Const", *_PASSES, *_RESHAPES):  # which give what is there already
+        if not gives_the_same:
             self._check_room(result.shape)
             self._room -= result.size
         self._values[node.name] = result
@@ -258,7 +254,7 @@ class _Walk:
         _check_layout(node)
         work, pictures = _WORK[node.op], [isinstance(value, Picture) for value in (one, other)]
         picture, constant = (one, other) if pictures[0] else (other, one)
-        if any(pictures) and not all(pictures):
+        if sum(pictures) == 1:
             _check_constant(constant, picture.shape[-1])
         if all(pictures) and one.shape[:-1] != other.shape[:-1]:
             raise Unfit(f"joins pictures of different sizes, {one.shape} and {other.shape}")
@@ -268,11 +264,12 @@ class _Walk:
         result: Array = work(*(one, other)[: work.nin])
         if work is np.divide and all(pictures):
             self._eps = self._added.get(id(other), self._eps)
-        if work is np.add and constant.ndim and picture is self._bare:
-            bias = np.broadcast_to(constant.reshape(-1), picture.shape[-1:])
-            self._layers[-1] = replace(self._layers[-1], bias=bias)
-        elif work is np.add and constant.size == 1:
-            self._added[id(result)] = float(constant.reshape(-1)[0])
+        if work is np.add and sum(pictures) == 1:
+            if constant.ndim and picture is self._bare:
+                bias = np.broadcast_to(constant.reshape(-1), picture.shape[-1:])
+                self._layers[-1] = replace(self._layers[-1], bias=bias)
+            elif constant.size == 1:
+                self._added[id(result)] = float(constant.reshape(-1)[0])
         return result
 
     def _resized(self, node: Node, x: Array, sides: Array) -> Array:

@@ -21,6 +21,7 @@ from tests.conftest import Painter
 from tests.tfgraph_maker import (
     BYTE,
     FLOAT,
+    Net,
     Spelling,
     drawn,
     field,
@@ -109,6 +110,13 @@ def test_other_widths_depths_and_sizes(
     assert graph.multiple == 4
     picture = paint(*size)
     assert np.abs(graph(picture) - drawn(net, picture)).max() < TOLERANCE["fp32"]
+
+
+def test_convolutions_may_have_no_biases(tmp_path: Path, picture: np.ndarray) -> None:
+    net = random_net()
+    bare = Net({name: (weight, np.zeros_like(bias)) for name, (weight, bias) in net.layers.items()}, net.blocks)
+    graph = dctnet.load(write(tmp_path, frozen(bare, Spelling(bias="none"))))
+    assert np.abs(graph(picture) - drawn(bare, picture)).max() < TOLERANCE["fp32"]
 
 
 @pytest.mark.parametrize("eps", [None, 0.01], ids=["head", "background"])
@@ -340,6 +348,31 @@ def test_anything_else_is_refused_in_a_sentence_that_names_the_file(tmp_path: Pa
     with pytest.raises(StyleError, match=rf"^odd\.pb .*(?:{words}).*: .*\.$") as caught:
         dctnet.load(write(tmp_path, data))
     assert str(caught.value).isprintable()
+
+
+def another_number(old: float, new: float) -> bytes:
+    return changed(struct.pack("<f", old), struct.pack("<f", new))
+
+
+def another_skip() -> bytes:
+    """A residual block that adds what is within it, of the same shape as what it takes."""
+    before, taken, after = frozen(random_net()).rpartition(b"generator/LeakyRelu_31")
+    assert b"AddV2_41" in before[-60:]
+    return before + taken.replace(b"31", b"36") + after
+
+
+NEARLY = {
+    "slope": another_number(0.2, 0.3),
+    "scale": another_number(127.5, 128),
+    "limit": another_number(255, 128),
+    "skip": another_skip(),
+}
+
+
+@pytest.mark.parametrize("data", NEARLY.values(), ids=NEARLY.keys())
+def test_what_is_nearly_a_generator_is_refused(tmp_path: Path, data: bytes) -> None:
+    with pytest.raises(StyleError, match=r"^odd\.pb .* steps are not those of DCT-Net's generator: "):
+        dctnet.load(write(tmp_path, data))
 
 
 def test_a_result_many_steps_away_is_found(tmp_path: Path, picture: np.ndarray) -> None:
