@@ -250,7 +250,10 @@ class _Walk:
         return result
 
     def _joined(self, node: Node, one: Array, other: Array) -> Array:
-        """Of two values, which may be the same; of a picture and a constant: one number, or one a channel."""
+        """Of two values, which may be the same; of a picture and a constant: one number, or one a channel.
+
+        What is added to a convolution's result is its bias, what is added to what divides is the guided filter's eps.
+        """
         _check_layout(node)
         work, pictures = _WORK[node.op], [isinstance(value, Picture) for value in (one, other)]
         picture, constant = (one, other) if pictures[0] else (other, one)
