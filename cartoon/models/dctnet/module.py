@@ -140,9 +140,8 @@ class Generator(nn.Module):
         bands = [(first, min(first + band, height)) for first in range(0, height, band)]
         # Of a picture of one band it is kept, of another computed twice.
         stem = [self._stem(x, (0, height))] if len(bands) == 1 else []
-        half = _stacked((self._half(x, stem, (first // 2, last // 2)) for first, last in bands), height // 2)
-        up = self._up(half)
-        del half
+        halves = (self._half(x, stem, (first // 2, last // 2)) for first, last in bands)
+        up = self._up(_stacked(halves, height // 2))  # which is in no variable here, so that it goes when it has served
         drawn = _stacked((self._drawn(x, stem, up, rows) for rows in bands), height)
         return drawn.permute(0, 2, 3, 1).to("cpu").contiguous()
 
