@@ -63,7 +63,7 @@ class Spelling:
     add: str = "AddV2"
     leaky: str = "LeakyRelu"  # or "Maximum", "Maximum turned"
     clip: str = "Minimum"  # then Maximum; or "Maximum" (then Minimum), "ClipByValue"
-    bias: str = "BiasAdd"  # or "Add", "Add 4"
+    bias: str = "BiasAdd"  # or "Add", "Add 4", "none" (for a net whose biases are zeros)
     divide: str = "RealDiv"  # or "Div", "Mul"
     dtype: int = FLOAT
     shape: tuple[int, ...] | None = (-1, -1, 3)  # () : not said
@@ -317,6 +317,8 @@ class _Writer:
         pads = self.explicit(weight.shape[0], stride) if self.s.explicit else {"padding": field(2, "SAME")}
         name = f"{self.s.scope}/{layer}/Conv2D"
         y = self.op("Conv2D", given, kernel, name=name, **self.window(stride), **pads)
+        if self.s.bias == "none":
+            return y
         if self.s.bias == "BiasAdd":
             layout = {"data_format": field(2, "NHWC")} if self.s.attributes == "all" else {}
             return self.op("BiasAdd", y, self.const(bias), **layout)

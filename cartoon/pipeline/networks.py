@@ -8,7 +8,7 @@ from cartoon.models.runtime import StyleNet
 from cartoon.styles.catalogue import StyleCard
 
 if TYPE_CHECKING:
-    from cartoon.models.dctnet.network import GraphNet
+    from cartoon.models.dctnet import GraphNet
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class Residents:
     def _load(self, card: StyleCard) -> "StyleNet | GraphNet":
         device, precision = str(self._net.device), self._net.precision
         if card.path.suffix == GRAPH:
-            from cartoon.models.dctnet.network import GraphNet  # most never need it
+            from cartoon.models.dctnet import GraphNet  # most never need it
 
             return GraphNet(card.path, card.sha256, device, precision)
         return StyleNet(card.path, card.sha256, device, precision)

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from cartoon.models import cores, dctnet
 from cartoon.models import runtime as style_network
-from cartoon.models.dctnet.network import GraphNet
+from cartoon.models.dctnet import GraphNet, net
 from cartoon.models.devices import pick_precision
 from cartoon.models.runtime import Canvas, StyleNet
 from cartoon.models.self_check import scene, trusted
@@ -44,7 +44,7 @@ Draw = Callable[[], tuple[str, NDArray[np.generic]]]
 @pytest.fixture(autouse=True)
 def _small_probes(monkeypatch: pytest.MonkeyPatch) -> None:
     """A processor that only imitates bfloat16 takes seconds for the usual ones."""
-    for module in (style_network, dctnet):
+    for module in (style_network, net):
         monkeypatch.setattr(module, "PROBES", ((16, 32),))
     monkeypatch.setattr(upscaler, "PROBE", (1, 2))
 

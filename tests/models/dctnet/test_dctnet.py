@@ -1,6 +1,5 @@
 """Frozen graphs in torch: every spelling draws what TensorFlow draws, and nothing else is let in."""
 
-import hashlib
 import json
 import math
 import struct
@@ -16,12 +15,13 @@ from PIL import Image
 
 from cartoon.errors import OptionsError, StyleError
 from cartoon.models import dctnet
-from cartoon.models.dctnet import run
+from cartoon.models.dctnet import module
 from cartoon.models.devices import pick_precision
 from tests.conftest import Painter
 from tests.tfgraph_maker import (
     BYTE,
     FLOAT,
+    Net,
     Spelling,
     drawn,
     field,
@@ -112,6 +112,13 @@ def test_other_widths_depths_and_sizes(
     assert np.abs(graph(picture) - drawn(net, picture)).max() < TOLERANCE["fp32"]
 
 
+def test_convolutions_may_have_no_biases(tmp_path: Path, picture: np.ndarray) -> None:
+    net = random_net()
+    bare = Net({name: (weight, np.zeros_like(bias)) for name, (weight, bias) in net.layers.items()}, net.blocks)
+    graph = dctnet.load(write(tmp_path, frozen(bare, Spelling(bias="none"))))
+    assert np.abs(graph(picture) - drawn(bare, picture)).max() < TOLERANCE["fp32"]
+
+
 @pytest.mark.parametrize("eps", [None, 0.01], ids=["head", "background"])
 def test_bands_of_rows_do_not_show(
     tmp_path: Path, paint: Painter, monkeypatch: pytest.MonkeyPatch, eps: float | None
@@ -119,7 +126,7 @@ def test_bands_of_rows_do_not_show(
     graph = dctnet.load(write(tmp_path, frozen(random_net(eps=eps))))
     picture = paint(212, 64)  # bands of 64, 64, 64 and 20 rows
     at_once = graph(picture)
-    monkeypatch.setitem(run.BAND_BYTES, "cpu", 1)
+    monkeypatch.setitem(module.BAND_BYTES, "cpu", 1)
     assert np.abs(graph(picture) - at_once).max() < TOLERANCE["fp32"]
 
 
@@ -192,41 +199,6 @@ def test_the_fixtures_are_drawn_as_tensorflow_drew_them(shared: Path, graph: str
         assert np.abs(fast(picture) - expected).mean() < TOLERANCE[fast.precision]
 
 
-# What is kept.
-
-
-def test_a_graph_is_read_once_and_a_damaged_copy_is_made_anew(
-    tmp_path: Path, picture: np.ndarray, caplog: pytest.LogCaptureFixture
-) -> None:
-    path, cache = write(tmp_path, frozen(random_net(eps=0.01))), tmp_path / "made" / "here"
-    expected = dctnet.load(path)(picture)
-    np.testing.assert_array_equal(dctnet.load(path, cache=cache)(picture), expected)
-    (kept,) = cache.iterdir()
-    assert kept.name.startswith(hashlib.sha256(path.read_bytes()).hexdigest())
-    whole, stamp = kept.read_bytes(), kept.stat().st_mtime_ns
-    np.testing.assert_array_equal(dctnet.load(path, cache=cache)(picture), expected)
-    assert kept.stat().st_mtime_ns == stamp
-    for at in (3, len(whole) // 2, len(whole) - 1, whole.index(b"conv"), whole.index(b"steps")):
-        kept.write_bytes(whole[:at] + bytes([whole[at] ^ 4]) + whole[at + 1 :])
-        np.testing.assert_array_equal(dctnet.load(path, cache=cache)(picture), expected)
-        assert kept.read_bytes() == whole
-    kept.write_bytes(whole[:-100])
-    np.testing.assert_array_equal(dctnet.load(path, cache=cache)(picture), expected)
-    assert caplog.text.count("made anew") == 6
-    write(tmp_path, frozen(random_net(seed=1)))
-    dctnet.load(path, cache=cache)
-    assert len(list(cache.iterdir())) == 2
-
-
-def test_a_cache_that_cannot_be_written_to_is_done_without(
-    tmp_path: Path, picture: np.ndarray, caplog: pytest.LogCaptureFixture
-) -> None:
-    path = write(tmp_path, frozen(random_net()))
-    (tmp_path / "taken").write_text("a file")
-    assert dctnet.load(path, cache=tmp_path / "taken")(picture).std() > 0
-    assert "is not kept" in caplog.text
-
-
 # What is refused.
 
 
@@ -263,13 +235,6 @@ def claimed(shape: tuple[int, ...], values: bytes = b"", dtype: int = FLOAT) -> 
     content = field(8, field(1, dtype) + field(2, shape_of(shape)) + values)
     held = node("c", "Const", dtype=kind(dtype), value=content)
     return graph_of(held, node("output_image", "Mul", ["input_image", "c"], T=kind(FLOAT)))
-
-
-def chain(length: int) -> bytes:
-    """A graph whose result is many steps away."""
-    nodes = [node("s0", "Identity", ["input_image"])]
-    nodes += [node(f"s{at}", "Identity", [f"s{at - 1}"]) for at in range(1, length)]
-    return graph_of(*nodes, node("output_image", "Mul", [f"s{length - 1}", "one"]))
 
 
 REFUSED: dict[str, tuple[bytes, str]] = {
@@ -385,9 +350,40 @@ def test_anything_else_is_refused_in_a_sentence_that_names_the_file(tmp_path: Pa
     assert str(caught.value).isprintable()
 
 
+def another_number(old: float, new: float) -> bytes:
+    return changed(struct.pack("<f", old), struct.pack("<f", new))
+
+
+def another_skip() -> bytes:
+    """A residual block that adds what is within it, of the same shape as what it takes."""
+    before, taken, after = frozen(random_net()).rpartition(b"generator/LeakyRelu_31")
+    assert b"AddV2_41" in before[-60:]
+    return before + taken.replace(b"31", b"36") + after
+
+
+NEARLY = {
+    "slope": another_number(0.2, 0.3),
+    "scale": another_number(127.5, 128),
+    "limit": another_number(255, 128),
+    "skip": another_skip(),
+}
+
+
+@pytest.mark.parametrize("data", NEARLY.values(), ids=NEARLY.keys())
+def test_what_is_nearly_a_generator_is_refused(tmp_path: Path, data: bytes) -> None:
+    with pytest.raises(StyleError, match=r"^odd\.pb .* steps are not those of DCT-Net's generator: "):
+        dctnet.load(write(tmp_path, data))
+
+
 def test_a_result_many_steps_away_is_found(tmp_path: Path, picture: np.ndarray) -> None:
-    data = chain(9_000).replace(tensor(np.float32(1)), tensor(np.float32(2)))
-    np.testing.assert_array_equal(dctnet.load(write(tmp_path, data))(picture), 2.0 * picture)
+    net, length = random_net(), 9_000
+    data = frozen(net)
+    assert data.index(b"input_image") < 20  # the placeholder's name
+    nodes = [node("s0", "Identity", ["first_image"])]
+    nodes += [node(f"s{at}", "Identity", [f"s{at - 1}"]) for at in range(1, length)]
+    nodes += [node("input_image", "Identity", [f"s{length - 1}"])]
+    long = write(tmp_path, data.replace(b"input_image", b"first_image", 1) + b"".join(nodes))
+    np.testing.assert_array_equal(dctnet.load(long)(picture), dctnet.load(write(tmp_path, data))(picture))
 
 
 def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
