@@ -169,7 +169,7 @@ def test_gradio_clients_positions_are_what_they_were_and_what_is_new_comes_last(
 
 
 @each
-@pytest.mark.parametrize(("address", "files"), [("/api/v1/cartoonize", "image"), ("/api/v1/jobs", "images")])
+@pytest.mark.parametrize(("address", "files"), [("/api/v1/cartoonize", "image"), ("/api/v1/jobs", "files")])
 def test_rest_describes_it(told: dict[str, Any], address: str, files: str, row: Field) -> None:
     body = told["openapi.json"]["paths"][address]["post"]["requestBody"]
     form = body["content"]["multipart/form-data"]["schema"]
