@@ -7,9 +7,9 @@ from typing import Final
 from fastapi import FastAPI
 
 from cartoon.images.decode import decoding
-from cartoon.jobs.executors.local import Spare
+from cartoon.jobs.executors.local import IsolatedExecutor
 from cartoon.jobs.photo import Judge
-from cartoon.jobs.service.jobs import Desk
+from cartoon.jobs.service.jobs import JobService
 from cartoon.settings import Settings
 from cartoon.telemetry import metrics
 from cartoon.web.access.connections import BodyTimeout
@@ -31,7 +31,7 @@ def create_app(
     settings: Settings,
     warm: Callable[[], None] | None = None,
     judge: Judge | None = None,
-    spare: Spare | None = None,
+    spare: IsolatedExecutor | None = None,
 ) -> FastAPI:
     """REST under /api/v1, /healthz, /readyz and /metrics, the page and its own endpoints at `/`, for any ASGI server.
 
@@ -47,11 +47,11 @@ def create_app(
     from cartoon.web.page import mount  # here, so that Gradio is imported after the lines above
 
     decoding.allow(settings.max_pixels_under_way)
-    desk = Desk(data.jobs, artist, model_of(artist), settings.max_pixels, judge, spare)
-    metrics.watch_jobs(desk.states)
-    backend, files = Backend(desk, artist, settings, data.incoming), VisitorFiles(data.page)
+    service = JobService(data.jobs, artist, model_of(artist), settings.max_pixels, judge, spare)
+    metrics.watch_jobs(service.states)
+    backend, files = Backend(service, artist, settings, data.incoming), VisitorFiles(data.page)
     readiness = Readiness(warm=warm is None)
-    living = lifespan(readiness, desk, data, settings.keep_days * DAY_SECONDS, warm)
+    living = lifespan(readiness, service, data, settings.keep_days * DAY_SECONDS, warm)
     # The interactive documentation pages would load their script from another host.
     app = FastAPI(title="Cartoon", docs_url=None, redoc_url=None, lifespan=living)
     app.state.settings, app.state.readiness = settings, readiness

@@ -9,7 +9,7 @@ from typing import Any, Final, get_args
 
 from cartoon.errors import InputError, OptionsError, StyleError
 from cartoon.jobs.model import Gate
-from cartoon.jobs.service.jobs import Ask, Desk
+from cartoon.jobs.service.jobs import JobRequest, JobService
 from cartoon.settings import Settings
 from cartoon.web.access.limits import Limits
 from cartoon.web.access.visitors import Visitor
@@ -24,14 +24,14 @@ TITLE_LETTERS: Final = 120
 class Backend:
     """What every door of the web works with; `folder` is where uploads are staged, on the disk of the jobs."""
 
-    desk: Desk
+    service: JobService
     artist: Studio
     settings: Settings
     folder: Path
     limits: Limits = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "limits", Limits(self.settings, self.desk))
+        object.__setattr__(self, "limits", Limits(self.settings, self.service))
 
     def stage(
         self,
@@ -59,14 +59,14 @@ class Backend:
         staged.finish()
         self.limits.check_jobs(visitor)
         with disk_told():
-            ask = Ask(options, visitor.owner, gate, title=title or staged.sent[0].name)
-            id = self.desk.create(staged.sent, ask)
-        self.limits.stored(visitor, self.desk.glance(id).order.out.parent, staged.size, id)
+            ask = JobRequest(options, visitor.owner, gate, title=title or staged.sent[0].name)
+            id = self.service.create(staged.sent, ask)
+        self.limits.stored(visitor, self.service.status(id).order.out.parent, staged.size, id)
         return id
 
 
 def model_of(artist: Studio) -> Callable[[str], str]:
-    """What the desk asks: the sha256 of a style's weights; raises StyleError where it is not on offer."""
+    """What the service asks: the sha256 of a style's weights; raises StyleError where it is not on offer."""
 
     def asked(style: str) -> str:
         for card in artist.styles:

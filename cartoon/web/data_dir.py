@@ -14,7 +14,7 @@ from typing import Final
 
 from cartoon.errors import StorageError
 from cartoon.files import FULL
-from cartoon.jobs.store.lock import Hold
+from cartoon.jobs.store.lock import FolderLock
 
 KEPT_SECONDS: Final = 6 * 3600.0
 """Uploads that became no job, and single results, go after this; so does what a killed process has left of them."""
@@ -96,7 +96,7 @@ def check_unused(asked: Path | None) -> None:
         return
     refusal = f"Another server has its jobs in {jobs.parent}: stop it, or set CARTOON_DATA_DIR to another folder."
     with suppress(PermissionError):  # which is told when it is opened
-        Hold(jobs, refusal).release()
+        FolderLock(jobs, refusal).release()
 
 
 def private_folder(root: Path) -> Path:

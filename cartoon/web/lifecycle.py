@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, context
 from typing import Any, Final, Literal
 
 from cartoon.errors import CartoonError, DrainingError
-from cartoon.jobs.service.jobs import Desk
+from cartoon.jobs.service.jobs import JobService
 from cartoon.telemetry import metrics
 from cartoon.web.data_dir import DataDir
 
@@ -84,7 +84,7 @@ class Readiness:
 
 
 def lifespan(
-    readiness: Readiness, desk: Desk, data: DataDir, keep_seconds: float, warm: Callable[[], None] | None
+    readiness: Readiness, service: JobService, data: DataDir, keep_seconds: float, warm: Callable[[], None] | None
 ) -> Callable[[Any], AbstractAsyncContextManager[None]]:
     """What an ASGI application does from its start to its end: draws its first picture (`warm`), keeps the disk clean,
     and closes the jobs once the process drains."""
@@ -94,8 +94,8 @@ def lifespan(
         keep_for_good()
         if warm is not None:
             _begin("warm", warm_up, warm, readiness)
-        _begin("clean", _keep_clean, desk, data, keep_seconds, readiness)
-        closing = _begin("close", _close_jobs, desk, readiness)
+        _begin("clean", _keep_clean, service, data, keep_seconds, readiness)
+        closing = _begin("close", _close_jobs, service, readiness)
         yield
         readiness.drain()  # under a server that has not said so
         closing.join(CLOSE_SECONDS)
@@ -134,18 +134,18 @@ def warm_up(warm: Callable[[], None], readiness: Readiness, retry_seconds: float
         readiness.wait_for_drain(retry_seconds)
 
 
-def _close_jobs(desk: Desk, readiness: Readiness) -> None:
+def _close_jobs(service: JobService, readiness: Readiness) -> None:
     """Once the process drains: jobs end what is under way, and are gone on with by the next process."""
     readiness.wait_for_drain()
     with readiness.work():
-        desk.close()
+        service.close()
 
 
-def _keep_clean(desk: Desk, data: DataDir, keep_seconds: float, readiness: Readiness) -> None:
+def _keep_clean(service: JobService, data: DataDir, keep_seconds: float, readiness: Readiness) -> None:
     """Now and every hour: old jobs go, and what interrupted uploads have left."""
     while not readiness.draining:
         try:
-            desk.sweep(keep_seconds)
+            service.sweep(keep_seconds)
             data.sweep()
         except (CartoonError, OSError) as problem:  # one job that cannot be read must not end it
             log.warning("not everything old was removed: %s", type(problem).__name__, extra={"event": "not_swept"})

@@ -14,7 +14,7 @@ from cartoon.images.fit import check_fit
 from cartoon.images.formats import MEDIA_TYPES, resolve_format
 from cartoon.images.resize import resize
 from cartoon.images.types import Cartoon, Photo
-from cartoon.jobs.photo import Artist
+from cartoon.jobs.photo import Stylizer
 from cartoon.options import FIELDS, Options
 from cartoon.styles.catalogue import StyleCard
 from cartoon.telemetry import metrics
@@ -27,7 +27,7 @@ OPTION_NAMES: Final = tuple(row.name for row in FIELDS)
 log = logging.getLogger(__name__)
 
 
-class Studio(Artist, Protocol):
+class Studio(Stylizer, Protocol):
     """What the web doors need of a Cartoonizer: it draws, and says in which styles, and on what."""
 
     @property
@@ -98,7 +98,7 @@ def options_from(asked: Mapping[str, Any], styles: tuple[StyleCard, ...]) -> Opt
     return options
 
 
-def draw(artist: Artist, data: bytes, name: str, options: Options, max_pixels: int) -> Drawing:
+def draw(artist: Stylizer, data: bytes, name: str, options: Options, max_pixels: int) -> Drawing:
     """The picture file in `data`, drawn and encoded as the options ask; raises the InputError or ResourceError met."""
     started = time.perf_counter()
     try:

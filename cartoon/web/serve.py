@@ -17,7 +17,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from cartoon.errors import OptionsError
-from cartoon.jobs.executors.local import Spare, Worker, load_cartoonizer
+from cartoon.jobs.executors.local import IsolatedExecutor, ProcessExecutor, load_cartoonizer
 from cartoon.settings import Settings
 from cartoon.telemetry import logs, metrics
 from cartoon.web.access.connections import ACCEPTED_AT_ONCE, BACKLOG, ConnectionLimiter
@@ -58,7 +58,7 @@ def serve(settings: Settings) -> None:
         from cartoon.quality.gate import judge
 
         artist = Cartoonizer.load(settings.device, settings.precision, settings.styles_dir)
-        spare = Spare(partial(Worker, load_cartoonizer, settings, judge))
+        spare = IsolatedExecutor(partial(ProcessExecutor, load_cartoonizer, settings, judge))
         try:
             app = create_app(artist, settings, artist.warm, judge, spare)
             port = listener.getsockname()[1]

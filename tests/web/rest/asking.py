@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from cartoon.images.encode import encode
-from cartoon.jobs.service.jobs import Desk
+from cartoon.jobs.service.jobs import JobService
 from cartoon.web.lifecycle import Readiness
 from tests.fakes import FakeArtist
 from tests.waiting import wait_for
@@ -27,7 +27,7 @@ class Served:
 
     home: Path
     artist: FakeArtist
-    desk: Desk
+    service: JobService
     readiness: Readiness
     app: FastAPI
 

@@ -8,7 +8,7 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from cartoon.jobs.service.jobs import Desk
+from cartoon.jobs.service.jobs import JobService
 from cartoon.settings import Settings
 from cartoon.web.access.visitors import Owners
 from cartoon.web.backend import Backend, model_of
@@ -26,17 +26,17 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Served]]:
     def served(artist: FakeArtist | None = None, **changed: Any) -> Served:
         artist = artist or FakeArtist()
         settings = Settings(data_dir=tmp_path, **{"max_upload_mb": 1, "max_job_mb": 2, **changed})
-        desk, readiness, app = Desk(tmp_path / "jobs", artist, model_of(artist), 10**6), Readiness(), FastAPI()
-        backend = Backend(desk, artist, settings, tmp_path / "incoming")
+        service, readiness, app = JobService(tmp_path / "jobs", artist, model_of(artist), 10**6), Readiness(), FastAPI()
+        backend = Backend(service, artist, settings, tmp_path / "incoming")
         jobs.install(app, backend, readiness)
         cartoonize.install(app, backend, readiness)
         app.add_middleware(Owners)
-        made.append(Served(tmp_path, artist, desk, readiness, app))
+        made.append(Served(tmp_path, artist, service, readiness, app))
         return made[-1]
 
     yield served
     for one in made:
-        one.desk.close()
+        one.service.close()
 
 
 @pytest.fixture

@@ -210,9 +210,9 @@ def test_a_job_outlives_its_server(serve: Callable[..., Served]) -> None:
         id = send(client, *(f"{n}.png" for n in range(12)))
         owner = client.cookies[COOKIE]
         reached.acquire()
-        closing = threading.Thread(target=first.desk.close)
+        closing = threading.Thread(target=first.service.close)
         closing.start()
-        wait_for(lambda: first.desk.closing)
+        wait_for(lambda: first.service.closing)
         gate.set()
         closing.join(PATIENCE)
         assert client.get(f"{JOBS}/{id}").json()["counts"]["remaining"] > 0
@@ -236,7 +236,7 @@ def test_a_damaged_job_says_so_gives_what_it_has_and_can_be_deleted(
         id, healthy = send(client, "a.png", "b.png"), send(client, "c.png")
         at_rest(client, id)
         owner = client.cookies[COOKIE]
-        first.desk.close()
+        first.service.close()
     journal = tmp_path / "jobs" / id / "journal.jsonl"
     lines = journal.read_bytes().splitlines(keepends=True)
     journal.write_bytes(lines[0] + lines[1].replace(b"done", b"dome"))
