@@ -16,7 +16,7 @@ from pathlib import Path
 from benchmarks.batch import job_over
 from benchmarks.machine import machine
 from cartoon.images.decode import MAX_PIXELS
-from cartoon.jobs.executors.local import Threads
+from cartoon.jobs.executors.local import ThreadExecutor
 from cartoon.jobs.runner import run
 from cartoon.options import Options
 from cartoon.pipeline.cartoonizer import Cartoonizer
@@ -89,8 +89,8 @@ def beside_batch(
 ) -> list[float]:
     """Seconds for each photo asked for while the runner draws others."""
     over, waits = threading.Event(), []
-    with job_over(paths, queued, options) as job, closing(Threads(toon)) as crew:
-        batch = threading.Thread(target=lambda: list(run(job, crew, over.is_set)))
+    with job_over(paths, queued, options) as job, closing(ThreadExecutor(toon)) as executor:
+        batch = threading.Thread(target=lambda: list(run(job, executor, over.is_set)))
         batch.start()
         try:
             for number, photo in enumerate(photos):

@@ -17,7 +17,7 @@ from benchmarks.batch import job_over
 from benchmarks.machine import machine
 from cartoon.admission import Ticket
 from cartoon.images.decode import read
-from cartoon.jobs.executors.local import Threads
+from cartoon.jobs.executors.local import ThreadExecutor
 from cartoon.jobs.model import Gate
 from cartoon.jobs.runner import run
 from cartoon.options import Format, Options, Size
@@ -99,18 +99,18 @@ def draw(toon: Cartoonizer, photos: list[Path], count: int, options: Options, ga
     watcher = threading.Thread(target=watch)
     with job_over(photos, count, options) as job:
         job.order = replace(job.order, gate=gate)
-        crew = Threads(toon, judge)
+        executor = ThreadExecutor(toon, judge)
         watcher.start()
         began, cpu = time.perf_counter(), time.process_time()
         try:
-            for attempt in run(job, crew):
+            for attempt in run(job, executor):
                 done += 1
                 failed += attempt.error is not None
         finally:
             seconds, used = time.perf_counter() - began, time.process_time() - cpu
             over.set()
             watcher.join()
-            crew.close()
+            executor.close()
     return Measured(count / seconds, used / seconds / (os.cpu_count() or 1), peaks[0], peaks[1], failed)
 
 

@@ -1,8 +1,8 @@
-"""Damages the files of jobs at random, starts a desk over them, and checks that it is none the worse for it.
+"""Damages the files of jobs at random, starts a job service over them, and checks that it is none the worse for it.
 
 `python -m tests.damage --count 200` is the long version; a test runs a short one. Run by root it is
-another user, nobody, who has the desk, so that files of another owner are among the damages; in a process of its own,
-as Python takes for missing, from then on, what nobody may not read.
+another user, nobody, who has the service, so that files of another owner are among the damages; in a process of its
+own, as Python takes for missing, from then on, what nobody may not read.
 """
 
 import argparse
@@ -24,11 +24,11 @@ import numpy as np
 from cartoon.errors import CartoonError, InputError, OptionsError, StorageError, StyleError
 from cartoon.images.decode import read
 from cartoon.images.encode import encode
-from cartoon.jobs.executors.local import Threads
+from cartoon.jobs.executors.local import ThreadExecutor
 from cartoon.jobs.inputs.hashing import sha256_of
 from cartoon.jobs.model import Attempt, Order
 from cartoon.jobs.runner import run
-from cartoon.jobs.service.jobs import Ask, Desk, Sent
+from cartoon.jobs.service.jobs import JobRequest, JobService, Sent
 from cartoon.jobs.store import index
 from cartoon.jobs.store.folder import new_id, open_order
 from cartoon.jobs.store.journal import Journal
@@ -90,12 +90,12 @@ class Jobs:
 
         def draw(name: str) -> None:
             if int(name[2]) >= upto:
-                desk.pause(next(iter(desk.jobs(owner))).id)
+                service.pause(next(iter(service.jobs(owner))).id)
 
-        desk = Desk(self.root, TroubledArtist(draw), model_of, 10**6)
-        id = desk.create(sent, Ask(OPTIONS, owner, title=f"{letter}s"))
-        wait_for(lambda: desk.glance(id).state in AT_REST and not desk.glance(id).busy, PATIENCE)
-        desk.close()
+        service = JobService(self.root, TroubledArtist(draw), model_of, 10**6)
+        id = service.create(sent, JobRequest(OPTIONS, owner, title=f"{letter}s"))
+        wait_for(lambda: service.status(id).state in AT_REST and not service.status(id).busy, PATIENCE)
+        service.close()
         if upto < 8:
             journal = Journal(self.root / id)
             journal.say("resume")
@@ -124,32 +124,32 @@ def damage(folder: Path, chance: random.Random) -> str:
 
 
 def check(jobs: Jobs) -> dict[str, str]:
-    """Start a desk and look at everything; the states of the two jobs. Raises AssertionError where it is wrong."""
+    """Start a service and look at everything; the states of the two jobs. Raises AssertionError where it is wrong."""
     damaged = [id for id in (jobs.finished, jobs.half) if os.path.lexists(jobs.root / id)]
-    desk = Desk(jobs.root, TroubledArtist(lambda name: None), model_of, 10**6)
+    service = JobService(jobs.root, TroubledArtist(lambda name: None), model_of, 10**6)
     try:
         for id in (*damaged, jobs.healthy):
-            wait_for(lambda id=id: desk.glance(id).state in AT_REST and not desk.glance(id).busy, PATIENCE)
-        healthy = desk.glance(jobs.healthy)
+            wait_for(lambda id=id: service.status(id).state in AT_REST and not service.status(id).busy, PATIENCE)
+        healthy = service.status(jobs.healthy)
         assert (healthy.state, healthy.counts.done, healthy.counts.failed) == ("finished", 7, 1)
-        assert [one.id for one in desk.jobs("eve")] == [jobs.healthy]
+        assert [one.id for one in service.jobs("eve")] == [jobs.healthy]
         states = {}
         for id in damaged:
-            glance = desk.glance(id)
-            states[id] = glance.state
-            assert glance.state != "damaged" or glance.reason.startswith("The job's files are damaged"), glance
-            _check_outcomes(desk, id)
+            status = service.status(id)
+            states[id] = status.state
+            assert status.state != "damaged" or status.reason.startswith("The job's files are damaged"), status
+            _check_outcomes(service, id)
             with suppress(StorageError):  # files of another owner stay
-                desk.remove(id)
-            assert id not in {one.id for one in desk.jobs("ann")}
+                service.remove(id)
+            assert id not in {one.id for one in service.jobs("ann")}
         return states
     finally:
-        desk.close()
+        service.close()
 
 
-def _check_outcomes(desk: Desk, id: str) -> None:
-    rows = desk.rows(id)
-    for entry, attempt in desk.settled(id):
+def _check_outcomes(service: JobService, id: str) -> None:
+    rows = service.rows(id)
+    for entry, attempt in service.settled(id):
         row, name = rows[entry.number], entry.item.name
         assert row["photo"] == name
         if attempt.error:
@@ -157,12 +157,12 @@ def _check_outcomes(desk: Desk, id: str) -> None:
             assert name[2:] == "2.png" or "damaged" not in name, (name, attempt.error)
         else:
             with suppress(CartoonError):  # the picture itself is gone
-                picture = thumbnails.picture(desk, id, entry.number)
+                picture = thumbnails.picture(service, id, entry.number)
                 if sha256_of(picture) != attempt.sha256:  # or damaged
                     continue
                 pixels = read(picture).pixels
                 assert int(np.median(pixels)) == 255 - shade_of(name), f"{name} has another photo's picture"
-    pack = packed(desk, id)
+    pack = packed(service, id)
     assert len(b"".join(pack.chunks())) == pack.size
 
 
@@ -331,7 +331,7 @@ def as_nobody() -> Iterator[None]:
 
 
 def damages(place: Path, count: int, seed: int, tell: Callable[[str], None] = lambda line: None) -> Counter[str]:
-    """So many damages, each to whole jobs; how often they came to which state. place: of whoever has the desk."""
+    """So many damages, each to whole jobs; how often they came to which state. place: of whoever has the service."""
     chance = random.Random(seed)
     with as_nobody():
         jobs = Jobs(place)
@@ -353,8 +353,8 @@ def damages(place: Path, count: int, seed: int, tell: Callable[[str], None] = la
 def begun(place: Path, overwrite: bool = False) -> list[Attempt]:
     """What `run IN -o OUT` does."""
     asked = Order(new_id(), (str(place / "in"),), place / "out", OPTIONS, "m", "0", time.time(), overwrite=overwrite)
-    with closing(open_order(asked)) as job, closing(Threads(TroubledArtist(lambda name: None))) as crew:
-        return [*job.again(), *run(job, crew)]
+    with closing(open_order(asked)) as job, closing(ThreadExecutor(TroubledArtist(lambda name: None))) as executor:
+        return [*job.again(), *run(job, executor)]
 
 
 def outcome_of(place: Path) -> list[Attempt] | CartoonError:
@@ -406,7 +406,7 @@ def command_line(place: Path, count: int, seed: int) -> Counter[str]:
 
 @contextmanager
 def place_for_all() -> Iterator[Path]:
-    """A folder that belongs to whoever has the desk, with nothing above it in the way."""
+    """A folder that belongs to whoever has the service, with nothing above it in the way."""
     place = Path(mkdtemp(prefix="cartoon-damage-"))
     try:
         if os.getuid() == 0:

@@ -2,7 +2,7 @@
 
 `python -m tests.kill --photos 300 --kills 60` kills the command line between two lines of its journal.
 `python -m tests.kill --early DOOR` kills 0.2 to 4 s after each start, or `--since drawing`: after it began to draw.
-DOOR: run, serve, or desk: a server's desk without its doors, which starts at once and draws slowly.
+DOOR: run, serve, or service: a server's job service without its doors, which starts at once and draws slowly.
 tests/jobs/test_soak.py runs short ones.
 """
 
@@ -39,7 +39,7 @@ from tests.waiting import wait_for
 PATIENCE: Final = 600.0
 IN_FLIGHT: Final = CPU_AT_ONCE + LOOK_AHEAD
 EARLY_SECONDS: Final = (0.2, 4.0)
-Door = Literal["run", "serve", "desk"]
+Door = Literal["run", "serve", "service"]
 Since = Literal["start", "drawing"]
 QUIET: Final[dict[str, Any]] = {"cwd": ROOT, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 
@@ -205,8 +205,8 @@ class Serve:
 
 
 @dataclass(frozen=True)
-class FakeDesk(Serve):
-    """A server's desk that starts within a second and draws slowly: most kills come while it draws."""
+class FakeService(Serve):
+    """A server's job service that starts within a second and draws slowly: most kills come while it draws."""
 
     @property
     def home(self) -> Path:
@@ -215,7 +215,7 @@ class FakeDesk(Serve):
 
     def start(self) -> "subprocess.Popen[bytes]":
         """Go on with the job, or begin it."""
-        command = [sys.executable, "-m", "tests.fake_desk", str(self.work), str(self.work / "photos")]
+        command = [sys.executable, "-m", "tests.fake_service", str(self.work), str(self.work / "photos")]
         return subprocess.Popen(command, start_new_session=True, **QUIET)
 
     def end(self, process: "subprocess.Popen[bytes]") -> None:
@@ -223,7 +223,7 @@ class FakeDesk(Serve):
         assert process.wait(1800) == 0
 
 
-WAYS: Final[dict[Door, type[Run] | type[Serve]]] = {"run": Run, "serve": Serve, "desk": FakeDesk}
+WAYS: Final[dict[Door, type[Run] | type[Serve]]] = {"run": Run, "serve": Serve, "service": FakeService}
 
 
 def early_kills(

@@ -125,19 +125,19 @@ def ten_thousand(work: Path, count: int, folder: Path) -> dict[str, Any]:
         watcher = threading.Thread(target=watch_page, args=(server, id, over, answers), daemon=True)
         watcher.start()
         while True:
-            glance = server.client.get(f"/api/v1/jobs/{id}").json()
-            settled = glance["counts"]["total"] - glance["counts"]["remaining"]
+            status = server.client.get(f"/api/v1/jobs/{id}").json()
+            settled = status["counts"]["total"] - status["counts"]["remaining"]
             for mark in wanted:
                 if settled >= mark and mark not in marks:
                     marks[mark] = (server.cpu_seconds(), server.memory_mb())
-            if glance["state"] not in ("waiting", "running"):
+            if status["state"] not in ("waiting", "running"):
                 break
             time.sleep(0.2)
         seconds = time.perf_counter() - began
         over.set()
         watcher.join()
-        assert glance["state"] == "finished", glance
-        assert glance["counts"]["done"] == count, glance
+        assert status["state"] == "finished", status
+        assert status["counts"]["done"] == count, status
     finally:
         over.set()
         server.stop()

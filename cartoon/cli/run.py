@@ -13,12 +13,12 @@ from cartoon.cli.output import DONE, FAILED, PhotoEvent, Summary, event_of, repo
 from cartoon.errors import CartoonError, OptionsError
 from cartoon.files import write_atomically
 from cartoon.jobs import report
-from cartoon.jobs.executors.local import Crew, Spare, Threads, Worker, load_cartoonizer
+from cartoon.jobs.executors.local import Executor, IsolatedExecutor, ProcessExecutor, ThreadExecutor, load_cartoonizer
 from cartoon.jobs.forecast import Forecast, check_disk, survey
 from cartoon.jobs.inputs import remote
 from cartoon.jobs.inputs.zips import check_target, write_zip
 from cartoon.jobs.model import Attempt, Counts, Gate, Order
-from cartoon.jobs.photo import Artist
+from cartoon.jobs.photo import Stylizer
 from cartoon.jobs.runner import run
 from cartoon.jobs.store import index
 from cartoon.jobs.store.folder import INPUTS, OpenJob, mark_of, new_id, open_order
@@ -27,7 +27,7 @@ from cartoon.quality.gate import judge
 from cartoon.settings import Settings
 from cartoon.styles.catalogue import Register
 
-Load = Callable[[Settings], Artist]
+Load = Callable[[Settings], Stylizer]
 
 
 @dataclass(frozen=True)
@@ -73,15 +73,15 @@ def finish(
                 if request.dry_run:
                     job.discard()
                     return FAILED if forecast.failing else DONE
-            crew = crew_for(request, settings, load, usual) if job.counts.remaining else None
+            executor = executor_for(request, settings, load, usual) if job.counts.remaining else None
         except CartoonError:
             job.discard()
             raise
         try:
-            return drawn(request, job, crew, settings.max_pixels)
+            return drawn(request, job, executor, settings.max_pixels)
         finally:
-            if crew:
-                crew.close()
+            if executor:
+                executor.close()
     finally:
         job.close()
 
@@ -121,24 +121,24 @@ def _beside(order: Order, data_dir: Path | None) -> Path | None:
     return data_dir / "cluster-jobs" / hashlib.sha256(remote.shown(order.out).encode()).hexdigest()
 
 
-def crew_for(request: Request, settings: Settings, load: Load | None, usual: Load | None = None) -> Crew:
+def executor_for(request: Request, settings: Settings, load: Load | None, usual: Load | None = None) -> Executor:
     """Who draws: a cluster, or a process of its own, or for a given artist this process."""
     if request.cluster:
-        from cartoon.jobs.executors.ray import OnRay
+        from cartoon.jobs.executors.ray import RayExecutor
 
-        return OnRay(request.cluster, settings, load or load_cartoonizer, None if load else judge)
+        return RayExecutor(request.cluster, settings, load or load_cartoonizer, None if load else judge)
     if load:
-        return Threads(load(settings), spare=Spare(partial(Worker, load, settings)))
-    return Worker(usual or load_cartoonizer, settings, judge)
+        return ThreadExecutor(load(settings), spare=IsolatedExecutor(partial(ProcessExecutor, load, settings)))
+    return ProcessExecutor(usual or load_cartoonizer, settings, judge)
 
 
-def drawn(request: Request, job: OpenJob, crew: Crew | None, max_pixels: int) -> int:
+def drawn(request: Request, job: OpenJob, executor: Executor | None, max_pixels: int) -> int:
     started, before = time.perf_counter(), job.counts
     problem: KeyboardInterrupt | CartoonError | None = None
     packed = None
     with reporter(len(job.entries), request.as_json) as reports, stopping() as stop:
         try:
-            with closing(_attempts(job, crew, stop.is_set, max_pixels)) as attempts:
+            with closing(_attempts(job, executor, stop.is_set, max_pixels)) as attempts:
                 for attempt in attempts:
                     reports.photo(_with_url(event_of(attempt, shown(attempt, job)), attempt))
             if job.counts.remaining:
@@ -161,11 +161,11 @@ def _with_url(event: PhotoEvent, attempt: Attempt) -> PhotoEvent:
 
 
 def _attempts(
-    job: OpenJob, crew: Crew | None, stopped: Callable[[], bool], max_pixels: int
+    job: OpenJob, executor: Executor | None, stopped: Callable[[], bool], max_pixels: int
 ) -> Generator[Attempt, None, None]:
     yield from list(job.again())
-    if crew:
-        with closing(run(job, crew, stopped, max_pixels)) as attempts:
+    if executor:
+        with closing(run(job, executor, stopped, max_pixels)) as attempts:
             yield from attempts
 
 

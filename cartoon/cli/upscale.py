@@ -6,7 +6,7 @@ from functools import partial
 
 from cartoon.cli.run import Load, Request, finish
 from cartoon.images.types import Cartoon, Face, Photo, Pixels
-from cartoon.jobs.photo import Artist
+from cartoon.jobs.photo import Stylizer
 from cartoon.models.devices import pick_device, use_cores
 from cartoon.models.weights import sha256_of
 from cartoon.options import Care, Options
@@ -46,7 +46,7 @@ def enlarge(request: Request, options: Options, settings: Settings, load: Load |
     return finish(request, options, settings, load, f"upscale:{model}", partial(load_enlarger, options.upscale))
 
 
-def load_enlarger(scale: int, settings: Settings) -> Artist:
+def load_enlarger(scale: int, settings: Settings) -> Stylizer:
     """The best network there is for a scale."""
     use_cores(pick_device(settings.device))
     return Enlarger(Upscaler.best(scale, settings.styles_dir, settings.device, settings.precision))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from cartoon.cli.output import DONE, FAILED, event_of, reporter, stopping
-from cartoon.cli.run import Load, Request, crew_for, order_of, summary_of
+from cartoon.cli.run import Load, Request, executor_for, order_of, summary_of
 from cartoon.errors import OptionsError
 from cartoon.jobs.runner import run
 from cartoon.jobs.store import index
@@ -57,18 +57,18 @@ def watch(request: Request, options: Options, settings: Settings, load: Load | N
     job = open_order(order, grows=True)
     index.note(settings.data_dir, order.out)
     try:
-        crew, quiet, before, began = crew_for(request, settings, load), Quiet(), job.counts, time.perf_counter()
+        executor, quiet, before, began = executor_for(request, settings, load), Quiet(), job.counts, time.perf_counter()
         try:
             with reporter(None, request.as_json) as reports, stopping() as stop:
                 while not stop.is_set():
                     job.look_again(quiet)
-                    with closing(run(job, crew, stop.is_set, settings.max_pixels)) as attempts:
+                    with closing(run(job, executor, stop.is_set, settings.max_pixels)) as attempts:
                         for attempt in attempts:
                             reports.photo(event_of(attempt, str(attempt.item.source)))
                     stop.wait(LOOK_SECONDS)
                 reports.summary(summary_of(request, job, before, time.perf_counter() - began, None, None))
         finally:
-            crew.close()
+            executor.close()
         return FAILED if job.counts.failed or job.counts.quarantined else DONE
     finally:
         job.close()

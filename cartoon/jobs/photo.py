@@ -33,7 +33,7 @@ Judge = Callable[[Photo, Cartoon, Options, FaceFinder | None], Verdict]
 """The quality gate: cartoon.quality.gate.judge."""
 
 
-class Artist(Protocol):
+class Stylizer(Protocol):
     """What drawing a file needs of a Cartoonizer."""
 
     @property
@@ -87,7 +87,7 @@ class Result:
     notes: tuple[str, ...] = ()
 
 
-def draw_file(task: Task, artist: Artist, judge: Judge | None = None) -> Result:
+def draw_file(task: Task, artist: Stylizer, judge: Judge | None = None) -> Result:
     """Draw one file, past the quality gate if there is one; whatever goes wrong with it is its Result's error."""
     began = time.perf_counter()
     try:
@@ -111,7 +111,7 @@ def draw_file(task: Task, artist: Artist, judge: Judge | None = None) -> Result:
     )
 
 
-def drawn_well(photo: Photo, task: Task, artist: Artist, judge: Judge | None) -> tuple[Cartoon, Verdict | None]:
+def drawn_well(photo: Photo, task: Task, artist: Stylizer, judge: Judge | None) -> tuple[Cartoon, Verdict | None]:
     """A drawing that passes the gate, or the best there was after every fallback, with what is wrong with it.
 
     Raises QualityError where the task refuses such a one.

@@ -10,7 +10,7 @@ from typing import Final
 
 from cartoon.errors import CartoonError, QuarantineError, ResourceError, StorageError, WorkerLostError
 from cartoon.images.decode import MAX_PIXELS
-from cartoon.jobs.executors.local import Crew
+from cartoon.jobs.executors.local import Executor
 from cartoon.jobs.model import (
     Attempt,
     Entry,
@@ -34,7 +34,7 @@ PROGRAM_BEGAN: Final = time.monotonic()
 
 
 def run(
-    job: OpenJob, crew: Crew, stopped: Callable[[], bool] = lambda: False, max_pixels: int = MAX_PIXELS
+    job: OpenJob, executor: Executor, stopped: Callable[[], bool] = lambda: False, max_pixels: int = MAX_PIXELS
 ) -> Generator[Attempt, None, None]:
     """Yield what became of each item without an outcome, in their order as far as retries allow.
 
@@ -44,7 +44,7 @@ def run(
     a process of its own decides, after everything else: when that dies as well, the photo is quarantined.
     Raises StorageError when the disk is full or the job's folder is gone; the same call again goes on.
     """
-    yield from _Run(job, crew, stopped, max_pixels).attempts()
+    yield from _Run(job, executor, stopped, max_pixels).attempts()
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,8 @@ class _Drawing:
 
 
 class _Run:
-    def __init__(self, job: OpenJob, crew: Crew, stopped: Callable[[], bool], max_pixels: int) -> None:
-        self._job, self._crew, self._stopped, self._max_pixels = job, crew, stopped, max_pixels
+    def __init__(self, job: OpenJob, executor: Executor, stopped: Callable[[], bool], max_pixels: int) -> None:
+        self._job, self._executor, self._stopped, self._max_pixels = job, executor, stopped, max_pixels
         self._losses = job.state.losses
         self._leaders = leaders(job.entries)
         self._tries: dict[int, int] = {}
@@ -108,7 +108,7 @@ class _Run:
         """Start what there is room for."""
         while not self._halted():
             under_way = [drawing.how for drawing in self._under_way.values()]
-            following = self._waiting.next(time.monotonic(), under_way, self._crew.places)
+            following = self._waiting.next(time.monotonic(), under_way, self._executor.places)
             if following is None:
                 return
             self._start(following)
@@ -137,7 +137,7 @@ class _Run:
         except StorageError as problem:
             self._storage = problem
             return
-        draw = self._crew.apart if how == "apart" else self._crew.submit
+        draw = self._executor.apart if how == "apart" else self._executor.submit
         self._under_way[draw(self._task(entry))] = _Drawing(entry, how)
         self._order.append(number)
 
@@ -290,7 +290,7 @@ class _Run:
         self._job.journal.forget_marks()
 
     def _call_back(self) -> None:
-        """Take back what the crew has not begun."""
+        """Take back what the executor has not begun."""
         for future in list(self._under_way):
             if future.cancel():
                 self._order.remove(self._under_way.pop(future).entry.number)

@@ -1,4 +1,4 @@
-"""What strangers send for a job: onto disk under our names, within limits, and then to the desk."""
+"""What strangers send for a job: onto disk under our names, within limits, and then to the service."""
 
 import os
 import shutil
@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, Final, get_args
 
 from cartoon.errors import InputError, OptionsError, StorageError, StyleError, TooLargeError
 from cartoon.jobs.model import Gate
-from cartoon.jobs.service.jobs import Ask, Desk, Sent
+from cartoon.jobs.service.jobs import JobRequest, JobService, Sent
 from cartoon.settings import Settings
 from cartoon.web.access.limits import Limits
 from cartoon.web.access.visitors import Visitor
@@ -29,8 +29,8 @@ ZIP: Final = ".zip"
 class Intake:
     """A folder that takes files one after the other; refuses what is too large or does not fit on the disk.
 
-    sent: what lies there, for the desk. room: raises when so many bytes are more than the visitor may have here. came:
-    hears how many bytes of which file have come. Every method raises TooLargeError, LimitError or StorageError.
+    sent: what lies there, for the service. room: raises when so many bytes are more than the visitor may have here.
+    came: hears how many bytes of which file have come. Every method raises TooLargeError, LimitError or StorageError.
     """
 
     def __init__(
@@ -134,16 +134,16 @@ class Intake:
 
 @dataclass(frozen=True, eq=False)
 class Reception:
-    """Where every web door brings its jobs; `folder` is where uploads wait, on the desk's own disk."""
+    """Where every web door brings its jobs; `folder` is where uploads wait, on the service's own disk."""
 
-    desk: Desk
+    service: JobService
     artist: Studio
     settings: Settings
     folder: Path
     limits: Limits = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "limits", Limits(self.settings, self.desk))
+        object.__setattr__(self, "limits", Limits(self.settings, self.service))
 
     def intake(
         self,
@@ -172,14 +172,14 @@ class Reception:
         intake.finish()
         self.limits.check_jobs(visitor)
         with disk_told():
-            ask = Ask(options, visitor.owner, gate, title=title or intake.sent[0].name)
-            id = self.desk.create(intake.sent, ask)
-        self.limits.stored(visitor, self.desk.glance(id).order.out.parent, intake.size, id)
+            ask = JobRequest(options, visitor.owner, gate, title=title or intake.sent[0].name)
+            id = self.service.create(intake.sent, ask)
+        self.limits.stored(visitor, self.service.status(id).order.out.parent, intake.size, id)
         return id
 
 
 def model_of(artist: Studio) -> Callable[[str], str]:
-    """What the desk asks: the sha256 of a style's weights; raises StyleError where it is not on offer."""
+    """What the service asks: the sha256 of a style's weights; raises StyleError where it is not on offer."""
 
     def asked(style: str) -> str:
         for card in artist.styles:

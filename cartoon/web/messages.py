@@ -4,7 +4,7 @@ import re
 from typing import Final
 
 from cartoon.jobs.forecast import duration
-from cartoon.jobs.service.jobs import Glance
+from cartoon.jobs.service.jobs import JobStatus
 from cartoon.web.photo import Drawing
 
 WORTH_SECONDS: Final = 0.005
@@ -30,34 +30,34 @@ def describe(drawing: Drawing) -> str:
     return " · ".join((*parts, *notes))
 
 
-def at_rest(glance: Glance) -> bool:
+def at_rest(status: JobStatus) -> bool:
     """Whether nothing about a job changes until somebody says so."""
-    return glance.state not in ("waiting", "running") and not glance.busy
+    return status.state not in ("waiting", "running") and not status.busy
 
 
-def sentence(glance: Glance) -> str:
+def sentence(status: JobStatus) -> str:
     """Where a job stands: "Drawing 5/12, 1.2 a second, about 6 s left", "Done: 12 drawn, 1 could not be"."""
-    counts = glance.counts
-    if glance.state == "waiting":
+    counts = status.counts
+    if status.state == "waiting":
         return f"Waiting to draw {counts.remaining} of {_photos(counts.total)}"
-    if glance.state == "running":
+    if status.state == "running":
         parts = [f"Drawing {min(counts.settled + 1, counts.total)}/{counts.total}"]
-        if glance.rate:
-            parts.append(_pace(glance.rate))
-        if glance.seconds_left is not None:
-            parts.append(f"about {duration(glance.seconds_left)} left")
+        if status.rate:
+            parts.append(_pace(status.rate))
+        if status.seconds_left is not None:
+            parts.append(f"about {duration(status.seconds_left)} left")
         return ", ".join(parts)
-    if glance.state == "paused":
-        why = without_paths(glance.reason).rstrip(".") or "go on whenever you like"
+    if status.state == "paused":
+        why = without_paths(status.reason).rstrip(".") or "go on whenever you like"
         return f"Paused at {counts.settled}/{counts.total}: {why}"
-    if glance.state == "damaged":
-        return f"{without_paths(glance.reason)} So far: {tally(glance)}."
-    return f"{'Done' if glance.state == 'finished' else 'Cancelled'}: {tally(glance)}"
+    if status.state == "damaged":
+        return f"{without_paths(status.reason)} So far: {tally(status)}."
+    return f"{'Done' if status.state == 'finished' else 'Cancelled'}: {tally(status)}"
 
 
-def tally(glance: Glance) -> str:
+def tally(status: JobStatus) -> str:
     """What came of a job so far: "58 drawn, 2 could not be, 1 to look at"."""
-    counts = glance.counts
+    counts = status.counts
     lost, told = counts.failed + counts.quarantined, [f"{counts.done} drawn"]
     if lost:
         told.append(f"{lost} could not be")
@@ -72,10 +72,10 @@ def machine_line(device: str, precision: str, running: int, left: int) -> str:
     return " · ".join((f"{device}, {precision}", jobs, *([f"{_photos(left)} waiting"] if left else [])))
 
 
-def zip_name(glance: Glance) -> str:
+def zip_name(status: JobStatus) -> str:
     """What a person finds in the downloads folder."""
-    stem = re.sub(r'[\\/:*?"<>|]', "_", re.sub(r"\.\w{1,5}$", "", glance.order.title)).strip(". ")
-    return f"{stem or 'cartoons'}-{glance.order.options.style}.zip"
+    stem = re.sub(r'[\\/:*?"<>|]', "_", re.sub(r"\.\w{1,5}$", "", status.order.title)).strip(". ")
+    return f"{stem or 'cartoons'}-{status.order.options.style}.zip"
 
 
 def without_paths(text: str) -> str:

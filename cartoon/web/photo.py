@@ -13,7 +13,7 @@ from cartoon.images.encode import encode
 from cartoon.images.formats import MEDIA_TYPES, resolve_format
 from cartoon.images.resize import resize
 from cartoon.images.types import Cartoon, Photo
-from cartoon.jobs.photo import Artist
+from cartoon.jobs.photo import Stylizer
 from cartoon.options import Options
 from cartoon.styles.catalogue import StyleCard
 from cartoon.telemetry import metrics
@@ -26,7 +26,7 @@ OPTION_NAMES: Final = tuple(field.name for field in fields(Options))
 log = logging.getLogger(__name__)
 
 
-class Studio(Artist, Protocol):
+class Studio(Stylizer, Protocol):
     """What the web doors need of a Cartoonizer: it draws, and says in which styles, and on what."""
 
     @property
@@ -97,7 +97,7 @@ def options_from(asked: Mapping[str, Any], styles: tuple[StyleCard, ...]) -> Opt
     return options
 
 
-def draw(artist: Artist, data: bytes, name: str, options: Options, max_pixels: int) -> Drawing:
+def draw(artist: Stylizer, data: bytes, name: str, options: Options, max_pixels: int) -> Drawing:
     """The picture file in `data`, drawn and encoded as the options ask; raises the InputError or ResourceError met."""
     started = time.perf_counter()
     try:

@@ -20,9 +20,9 @@ from fastapi import FastAPI
 
 from cartoon.errors import CartoonError, OptionsError
 from cartoon.images.decode import decoding
-from cartoon.jobs.executors.local import Spare, Worker, load_cartoonizer
+from cartoon.jobs.executors.local import IsolatedExecutor, ProcessExecutor, load_cartoonizer
 from cartoon.jobs.photo import Judge
-from cartoon.jobs.service.jobs import Desk
+from cartoon.jobs.service.jobs import JobService
 from cartoon.settings import Settings
 from cartoon.telemetry import logs, metrics
 from cartoon.web.access.connections import ACCEPTED_AT_ONCE, BACKLOG, Doorkeeper, Patience
@@ -66,7 +66,7 @@ def create_app(
     settings: Settings,
     warm: Callable[[], None] | None = None,
     judge: Judge | None = None,
-    spare: Spare | None = None,
+    spare: IsolatedExecutor | None = None,
 ) -> FastAPI:
     """REST under /api/v1, /healthz, /readyz and /metrics, the page and its own endpoints at `/`, for any ASGI server.
 
@@ -82,16 +82,18 @@ def create_app(
     from cartoon.web.page import page  # here, so that Gradio is imported after the lines above
 
     decoding.allow(settings.max_pixels_under_way)
-    desk = Desk(home.jobs, artist, model_of(artist), settings.max_pixels, judge, spare)
-    metrics.watch_jobs(desk.states)
-    reception, files = Reception(desk, artist, settings, home.incoming), VisitorFiles(home.page)
+    service = JobService(home.jobs, artist, model_of(artist), settings.max_pixels, judge, spare)
+    metrics.watch_jobs(service.states)
+    reception, files = Reception(service, artist, settings, home.incoming), VisitorFiles(home.page)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         if warm is not None:
             threading.Thread(target=_warm_up, args=(warm, readiness), name="warm", daemon=True).start()
-        threading.Thread(target=_keep_clean, args=(desk, home, settings, readiness), name="clean", daemon=True).start()
-        closing = threading.Thread(target=_close_desk, args=(desk, readiness), name="close", daemon=True)
+        threading.Thread(
+            target=_keep_clean, args=(service, home, settings, readiness), name="clean", daemon=True
+        ).start()
+        closing = threading.Thread(target=_close_jobs, args=(service, readiness), name="close", daemon=True)
         closing.start()
         yield
         readiness.drain()  # under a server that has not said so
@@ -127,7 +129,7 @@ def serve(settings: Settings) -> None:
         from cartoon.quality.gate import judge
 
         artist = Cartoonizer.load(settings.device, settings.precision, settings.styles_dir)
-        spare = Spare(partial(Worker, load_cartoonizer, settings, judge))
+        spare = IsolatedExecutor(partial(ProcessExecutor, load_cartoonizer, settings, judge))
         try:
             app = create_app(artist, settings, artist.warm, judge, spare)
             port = listener.getsockname()[1]
@@ -271,18 +273,18 @@ def _warm_up(warm: Callable[[], None], readiness: Readiness) -> None:
         readiness.wait_for_drain(RETRY_SECONDS)
 
 
-def _close_desk(desk: Desk, readiness: Readiness) -> None:
+def _close_jobs(service: JobService, readiness: Readiness) -> None:
     """Once the process drains: jobs end what is under way, and are gone on with by the next process."""
     readiness.wait_for_drain()
     with readiness.work():
-        desk.close()
+        service.close()
 
 
-def _keep_clean(desk: Desk, home: Home, settings: Settings, readiness: Readiness) -> None:
+def _keep_clean(service: JobService, home: Home, settings: Settings, readiness: Readiness) -> None:
     """Now and every hour: old jobs go, and what interrupted uploads have left."""
     while not readiness.draining:
         try:
-            desk.sweep(settings.keep_days * DAY_SECONDS)
+            service.sweep(settings.keep_days * DAY_SECONDS)
             home.sweep()
         except (CartoonError, OSError) as problem:  # one job that cannot be read must not end it
             _log.warning("not everything old was removed: %s", type(problem).__name__, extra={"event": "not_swept"})

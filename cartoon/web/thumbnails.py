@@ -10,7 +10,7 @@ from cartoon.images.decode import read
 from cartoon.images.encode import encode
 from cartoon.images.resize import reduced
 from cartoon.jobs.model import Attempt
-from cartoon.jobs.service.jobs import Desk
+from cartoon.jobs.service.jobs import JobService
 from cartoon.jobs.store.checksums import SpoiltError, opened_plainly
 
 SIDE: Final = 256
@@ -19,16 +19,16 @@ QUALITY: Final = 82
 FOLDER: Final = "thumbs"
 
 
-def picture(desk: Desk, id: str, number: int) -> Path:
+def picture(service: JobService, id: str, number: int) -> Path:
     """Where the drawing of an item lies; raises MissingError when there is none."""
-    return _drawn(desk.outcome(id, number)[1])
+    return _drawn(service.outcome(id, number)[1])
 
 
-def thumb(desk: Desk, id: str, number: int) -> Path:
+def thumb(service: JobService, id: str, number: int) -> Path:
     """A small copy of the drawing of an item; raises MissingError when there is none."""
-    attempt = desk.outcome(id, number)[1]
+    attempt = service.outcome(id, number)[1]
     source = _drawn(attempt)
-    folder = desk.glance(id).order.out.parent / FOLDER
+    folder = service.status(id).order.out.parent / FOLDER
     mark = version(attempt)
     for made in (folder / f"{number}-{mark}.jpg", folder / f"{number}-{mark}.webp"):
         if lies_there(made):

@@ -8,7 +8,7 @@ from typing import Final
 from zipstream import ZipStream
 
 from cartoon.jobs import report
-from cartoon.jobs.service.jobs import Desk
+from cartoon.jobs.service.jobs import JobService
 from cartoon.web.thumbnails import lies_there
 
 log = logging.getLogger(__name__)
@@ -33,12 +33,12 @@ class Packed:
             raise
 
 
-def packed(desk: Desk, id: str) -> Packed:
+def packed(service: JobService, id: str) -> Packed:
     """What is done of a job so far, stored (pictures are packed already), with its report; MissingError."""
     stream = ZipStream(sized=True)
-    told = desk.rows(id)
+    told = service.rows(id)
     pictures = 0
-    for entry, attempt in desk.settled(id):
+    for entry, attempt in service.settled(id):
         # Missing or altered ones would break the length that is announced below; the next start draws them again.
         if attempt.output is None or not lies_there(attempt.output):
             continue

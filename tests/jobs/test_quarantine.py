@@ -18,7 +18,7 @@ import pytest
 from cartoon.errors import ResourceError, UnreadableError
 from cartoon.images.encode import encode
 from cartoon.jobs import model as policy
-from cartoon.jobs.executors.local import Crew, Spare, Threads, Worker
+from cartoon.jobs.executors.local import Executor, IsolatedExecutor, ProcessExecutor, ThreadExecutor
 from cartoon.jobs.model import LAST_TRY_AFTER, SUSPICIOUS, Attempt, How, Losses, Order, next_try
 from cartoon.jobs.queue import Waiting
 from cartoon.jobs.runner import run
@@ -27,7 +27,7 @@ from cartoon.jobs.store.folder import OpenJob, new_id, open_order, resume
 from cartoon.options import Options
 from cartoon.settings import Settings
 from tests import ROOT
-from tests.fake_desk import POISON
+from tests.fake_service import POISON
 from tests.fakes import FakeArtist, TroubledArtist
 
 MOST_DEATHS = 1 + SUSPICIOUS + len(LAST_TRY_AFTER)
@@ -164,14 +164,14 @@ def load_fake(settings: Settings) -> FakeArtist:
     return FakeArtist()
 
 
-def no_process() -> Worker:
+def no_process() -> ProcessExecutor:
     raise ResourceError("there is no memory today.")
 
 
 def test_a_photo_that_kills_its_worker_is_quarantined_and_the_rest_is_drawn(tmp_path: Path) -> None:
     given = make(tmp_path / "in", *(f"{number}.png" for number in range(15)), f"5{POISON}.png")
-    with closing(begun(given, tmp_path / "out")) as job, closing(Worker(load_killer, Settings())) as crew:
-        attempts = list(run(job, crew))
+    with closing(begun(given, tmp_path / "out")) as job, closing(ProcessExecutor(load_killer, Settings())) as executor:
+        attempts = list(run(job, executor))
         assert job.counts.done == 15
     assert [(a.item.name, a.outcome, a.tries) for a in attempts if a.error] == [(f"5{POISON}.png", "quarantined", 4)]
     number = next(entry.number for entry in job.entries if POISON in entry.item.name)
@@ -191,37 +191,41 @@ def seeded(job: OpenJob, number: int, *hows: How) -> Path:
 SUSPECT: tuple[How, ...] = ("company", "alone", "alone")
 
 
-@pytest.mark.parametrize("crew", ["threads", pytest.param("worker", marks=pytest.mark.slow)])
-def test_a_suspect_that_can_be_drawn_is_drawn_apart_after_all_others(tmp_path: Path, crew: str) -> None:
+@pytest.mark.parametrize("executor", ["threads", pytest.param("worker", marks=pytest.mark.slow)])
+def test_a_suspect_that_can_be_drawn_is_drawn_apart_after_all_others(tmp_path: Path, executor: str) -> None:
     given = make(tmp_path / "in", "1.png", "2.png", "3.png")
     with closing(begun(given, tmp_path / "out")) as job:
         folder = seeded(job, 0, *SUSPECT, "apart")  # a last try that was cut short proves nothing
     here = FakeArtist()
-    drawing: Crew = Threads(here, spare=Spare(spare_process)) if crew == "threads" else Worker(load_fake, Settings())
+    drawing: Executor = (
+        ThreadExecutor(here, spare=IsolatedExecutor(spare_process))
+        if executor == "threads"
+        else ProcessExecutor(load_fake, Settings())
+    )
     with closing(drawing), closing(resume(folder)) as job:
         attempts = list(run(job, drawing))
         assert [attempt.item.name for attempt in attempts] == ["2.png", "3.png", "1.png"]
         assert {attempt.outcome for attempt in attempts} == {"done"}
         assert len(lines(job, "crashed")) == 4, "the marks of the last time go into the journal"
-    if crew == "threads":
+    if executor == "threads":
         assert sorted(here.seen) == ["2.png", "3.png"], "the suspect was not drawn in this process"
 
 
-def spare_process() -> Worker:
-    return Worker(load_fake, Settings())
+def spare_process() -> ProcessExecutor:
+    return ProcessExecutor(load_fake, Settings())
 
 
-def killing_spare() -> Worker:
-    return Worker(load_killer, Settings())
+def killing_spare() -> ProcessExecutor:
+    return ProcessExecutor(load_killer, Settings())
 
 
 def test_a_suspect_whose_own_process_dies_is_quarantined_with_its_twin_and_this_process_lives(tmp_path: Path) -> None:
     given = make(tmp_path / "in", "1.png", f"2{POISON}.png", f"copy-of-2{POISON}.png")
     with closing(begun(given, tmp_path / "out")) as job:
         folder = seeded(job, 1, *SUSPECT)
-    crew = Threads(FakeArtist(), spare=Spare(killing_spare))
-    with closing(crew), closing(resume(folder)) as job:
-        attempts = list(run(job, crew))
+    executor = ThreadExecutor(FakeArtist(), spare=IsolatedExecutor(killing_spare))
+    with closing(executor), closing(resume(folder)) as job:
+        attempts = list(run(job, executor))
     assert outcomes(attempts) == {
         "1.png": "done",
         f"2{POISON}.png": "quarantined",
@@ -236,8 +240,8 @@ def test_the_program_that_dies_over_three_last_tries_leaves_the_photo_out(tmp_pa
     given = make(tmp_path / "in", "1.png", "2.png")
     with closing(begun(given, tmp_path / "out")) as job:
         folder = seeded(job, 0, *SUSPECT, "apart", "apart", "apart")
-    with closing(Threads(FakeArtist())) as crew, closing(resume(folder)) as job:
-        attempts = list(run(job, crew))
+    with closing(ThreadExecutor(FakeArtist())) as executor, closing(resume(folder)) as job:
+        attempts = list(run(job, executor))
     assert outcomes(attempts) == {"1.png": "quarantined", "2.png": "done"}
     assert "1.png" in str(next(attempt.error for attempt in attempts if attempt.error))
 
@@ -246,14 +250,14 @@ def test_a_suspect_for_which_no_process_can_be_had_fails_and_may_be_tried_again(
     given = make(tmp_path / "in", "1.png", "2.png")
     with closing(begun(given, tmp_path / "out")) as job:
         folder = seeded(job, 0, *SUSPECT)
-    crew = Threads(FakeArtist(), spare=Spare(no_process))
-    with closing(crew), closing(resume(folder)) as job:
-        attempts = list(run(job, crew))
+    executor = ThreadExecutor(FakeArtist(), spare=IsolatedExecutor(no_process))
+    with closing(executor), closing(resume(folder)) as job:
+        attempts = list(run(job, executor))
         assert outcomes(attempts) == {"2.png": "done", "1.png": "failed"}
         assert attempts[1].tries == 3
         assert "1.png has to be tried in a process of its own" in str(attempts[1].error)
         job.retry()
-        assert outcomes(list(run(job, crew))) == {"1.png": "done"}
+        assert outcomes(list(run(job, executor))) == {"1.png": "done"}
 
 
 @pytest.mark.slow
@@ -263,9 +267,9 @@ def test_a_last_try_without_end_is_ended(tmp_path: Path, monkeypatch: pytest.Mon
     given = make(tmp_path / "in", "1.png", "2.png")
     with closing(begun(given, tmp_path / "out")) as job:
         folder = seeded(job, 0, *SUSPECT)
-    crew = Threads(FakeArtist(), spare=Spare(lambda: Worker(load_endless, Settings())))
-    with closing(crew), closing(resume(folder)) as job:
-        assert outcomes(list(run(job, crew))) == {"2.png": "done", "1.png": "quarantined"}
+    executor = ThreadExecutor(FakeArtist(), spare=IsolatedExecutor(lambda: ProcessExecutor(load_endless, Settings())))
+    with closing(executor), closing(resume(folder)) as job:
+        assert outcomes(list(run(job, executor))) == {"2.png": "done", "1.png": "quarantined"}
 
 
 class Endless(FakeArtist):
@@ -290,15 +294,15 @@ def test_marks_tell_of_what_is_under_way_alone(tmp_path: Path) -> None:
 
     with closing(begun(given, tmp_path / "out")) as job:
         folder = job.folder
-        crew = OneByOne(look)
-        attempts = list(run(job, crew))
+        executor = OneByOne(look)
+        attempts = list(run(job, executor))
         assert outcomes(attempts)["2.png"] == "failed"
-        crew.close()
+        executor.close()
     assert all(len(marks) == 1 for marks in marked), marked
     assert (folder / "started.jsonl").read_bytes() == b""
 
 
-class OneByOne(Threads):
+class OneByOne(ThreadExecutor):
     """Threads that are given one photo at a time."""
 
     def __init__(self, trouble: Any) -> None:
@@ -311,7 +315,7 @@ import os, signal, subprocess, sys
 from contextlib import closing
 from pathlib import Path
 import cartoon.jobs.queue
-from cartoon.jobs.executors.local import Worker
+from cartoon.jobs.executors.local import ProcessExecutor
 from cartoon.jobs.store.folder import resume
 from cartoon.jobs.runner import run
 from cartoon.settings import Settings
@@ -319,7 +323,7 @@ from tests.jobs.test_quarantine import load_takes_parent
 cartoon.jobs.queue.LAST_TRY_AFTER = (0.0, 0.0, 0.0)
 if __name__ == "__main__":
     with closing(resume(Path(sys.argv[1]))) as job:
-        list(run(job, Worker(load_takes_parent, Settings())))
+        list(run(job, ProcessExecutor(load_takes_parent, Settings())))
 """
 
 
@@ -356,7 +360,7 @@ def given(tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 def test_a_server_dies_three_times_over_a_photo_then_lives_and_draws_the_others(tmp_path: Path, given: Path) -> None:
-    command = [sys.executable, "-m", "tests.fake_desk", str(tmp_path / "home"), str(given)]
+    command = [sys.executable, "-m", "tests.fake_service", str(tmp_path / "home"), str(given)]
     (tmp_path / "home").mkdir()
     deaths = 0
     while (ended := subprocess.run(command, cwd=ROOT, timeout=300, check=False)).returncode == -signal.SIGKILL:

@@ -29,9 +29,9 @@ from cartoon.images.decode import read
 from cartoon.images.encode import encode
 from cartoon.images.types import Cartoon, Photo
 from cartoon.jobs import model as policy
-from cartoon.jobs.executors.local import Threads
+from cartoon.jobs.executors.local import ThreadExecutor
 from cartoon.jobs.model import Attempt, Gate, Order
-from cartoon.jobs.photo import Artist, Result, Task, draw_file
+from cartoon.jobs.photo import Result, Stylizer, Task, draw_file
 from cartoon.jobs.runner import run
 from cartoon.jobs.store.folder import new_id, open_order, resume
 from cartoon.options import Care, Options
@@ -42,7 +42,7 @@ SMALL = Options(size=64)
 
 
 class OneAtATime:
-    """A crew that takes five photos, draws the first and does not begin the others."""
+    """An executor that takes five photos, draws the first and does not begin the others."""
 
     places = 5
 
@@ -84,7 +84,7 @@ def order(given: Path, out: Path, options: Options = SMALL, *, overwrite: bool =
 def attempts_of(
     given: Path,
     out: Path,
-    artist: Artist,
+    artist: Stylizer,
     options: Options = SMALL,
     *,
     overwrite: bool = False,
@@ -92,11 +92,11 @@ def attempts_of(
 ) -> list[Attempt]:
     """The job of a folder, opened or gone on with, run to its end."""
     job = open_order(order(given, out, options, overwrite=overwrite))
-    crew = Threads(artist)
+    executor = ThreadExecutor(artist)
     try:
-        return [*job.again(), *run(job, crew, max_pixels=max_pixels)]
+        return [*job.again(), *run(job, executor, max_pixels=max_pixels)]
     finally:
-        crew.close()
+        executor.close()
         job.close()
 
 
@@ -135,8 +135,8 @@ def test_a_bad_photo_is_an_attempt_with_an_error_and_the_rest_goes_on(photos: Pa
 def test_a_bad_zip_among_the_inputs_is_reported_in_its_place(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "p.zip").write_bytes(b"no zip")
     both = Order(new_id(), (str(photos), str(tmp_path / "p.zip")), tmp_path / "out", SMALL, "m", "0", 0.0)
-    with closing(open_order(both)) as job, closing(Threads(FakeArtist())) as crew:
-        attempts = list(run(job, crew))
+    with closing(open_order(both)) as job, closing(ThreadExecutor(FakeArtist())) as executor:
+        attempts = list(run(job, executor))
     assert outcome(attempts) == ["done"] * 4 + [UnreadableError.code]
 
 
@@ -325,8 +325,8 @@ def test_after_cancelling_no_further_photo_is_started(photos: Path, tmp_path: Pa
     for number in range(20):
         (photos / f"{number}.png").write_bytes(encode(np.full((30, 40, 3), number, np.uint8), None, "png"))
     stop = threading.Event()
-    with closing(open_order(order(photos, tmp_path / "out"))) as job, closing(Threads(FakeArtist())) as crew:
-        for number, _ in enumerate(run(job, crew, stop.is_set)):
+    with closing(open_order(order(photos, tmp_path / "out"))) as job, closing(ThreadExecutor(FakeArtist())) as executor:
+        for number, _ in enumerate(run(job, executor, stop.is_set)):
             if number == 1:
                 stop.set()
         assert 2 <= job.counts.done <= 8
@@ -334,15 +334,15 @@ def test_after_cancelling_no_further_photo_is_started(photos: Path, tmp_path: Pa
 
 
 def test_a_stop_takes_back_what_the_crew_has_not_begun(photos: Path, tmp_path: Path) -> None:
-    crew = OneAtATime()
+    executor = OneAtATime()
     stop = threading.Event()
     with closing(open_order(order(photos, tmp_path / "out"))) as job:
-        for _ in run(job, crew, stop.is_set):
+        for _ in run(job, executor, stop.is_set):
             stop.set()
-        assert len(crew.given) == 4
-        assert [future.cancelled() for future in crew.given] == [False, True, True, True]
+        assert len(executor.given) == 4
+        assert [future.cancelled() for future in executor.given] == [False, True, True, True]
         assert job.counts.done == 1
-        with closing(Threads(FakeArtist())) as rest:
+        with closing(ThreadExecutor(FakeArtist())) as rest:
             assert outcome(list(run(job, rest))) == ["done"] * 3
 
 
@@ -472,8 +472,8 @@ def test_what_fails_the_gate_is_drawn_with_more_care_then_flagged_or_refused(
 ) -> None:
     artist, out = Clumsy(needs), tmp_path / "out"
     asked = replace(order(photos / "c" / "1.png", out), gate=gate)
-    with closing(open_order(asked)) as job, closing(Threads(artist, not_black)) as crew:
-        attempts = list(run(job, crew))
+    with closing(open_order(asked)) as job, closing(ThreadExecutor(artist, not_black)) as executor:
+        attempts = list(run(job, executor))
     assert outcome(attempts) == [outcomes]
     assert attempts[0].flaws == flaws
     assert len(artist.tried) == tries

@@ -11,21 +11,21 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Final
 
-from cartoon.jobs.executors.local import LOOK_AHEAD, Spare
-from cartoon.jobs.photo import Artist, Judge, Result, Task, draw_file
+from cartoon.jobs.executors.local import LOOK_AHEAD, IsolatedExecutor
+from cartoon.jobs.photo import Judge, Result, Stylizer, Task, draw_file
 
 LANE_DEPTH: Final = 2
 """Tasks in a lane for each place: so many that it has one when its turn comes, and comes again."""
 
 
-class Lanes:
+class FairExecutor:
     """Threads over one artist, and the lanes they serve."""
 
-    def __init__(self, artist: Artist, judge: Judge | None = None, spare: Spare | None = None) -> None:
+    def __init__(self, artist: Stylizer, judge: Judge | None = None, spare: IsolatedExecutor | None = None) -> None:
         """spare: for last tries; without it this process has to do."""
         self._artist, self._judge, self._spare = artist, judge, spare
         self.places = artist.at_once + LOOK_AHEAD
-        self._lanes: list[Lane] = []
+        self._lanes: list[Share] = []
         self._changed = threading.Condition()
         self._closed = False
         self._time = 0.0
@@ -35,10 +35,10 @@ class Lanes:
         for thread in self._threads:
             thread.start()
 
-    def lane(self, priority: int = 1) -> "Lane":
-        """A crew of its own for one job; closing it gives it up."""
+    def lane(self, priority: int = 1) -> "Share":
+        """An executor of its own for one job; closing it gives it up."""
         with self._changed:
-            lane = Lane(self._add, self._leave, LANE_DEPTH * self.places, priority, self._time, self._spare)
+            lane = Share(self._add, self._leave, LANE_DEPTH * self.places, priority, self._time, self._spare)
             self._lanes.append(lane)
             return lane
 
@@ -57,7 +57,7 @@ class Lanes:
         if self._spare:
             self._spare.close()
 
-    def _add(self, lane: "Lane", task: Task) -> "Future[Result]":
+    def _add(self, lane: "Share", task: Task) -> "Future[Result]":
         future: Future[Result] = Future()
         with self._changed:
             if self._closed:
@@ -69,7 +69,7 @@ class Lanes:
             self._changed.notify()
         return future
 
-    def _leave(self, lane: "Lane") -> None:
+    def _leave(self, lane: "Share") -> None:
         with self._changed:
             if lane in self._lanes:
                 self._lanes.remove(lane)
@@ -90,20 +90,20 @@ class Lanes:
                 future.set_result(draw_file(task, self._artist, self._judge))
             del future, task
 
-    def _next(self) -> "Lane | None":
+    def _next(self) -> "Share | None":
         return min((lane for lane in self._lanes if lane.queue), key=lambda lane: lane.passed, default=None)
 
 
 @dataclass(eq=False)
-class Lane:
-    """One job's crew."""
+class Share:
+    """One job's executor."""
 
-    add: "Callable[[Lane, Task], Future[Result]]"
-    leave: "Callable[[Lane], None]"
+    add: "Callable[[Share, Task], Future[Result]]"
+    leave: "Callable[[Share], None]"
     places: int
     priority: int
     passed: float
-    spare: Spare | None = None
+    spare: IsolatedExecutor | None = None
     queue: "deque[tuple[Future[Result], Task]]" = field(default_factory=deque)
 
     def submit(self, task: Task) -> "Future[Result]":

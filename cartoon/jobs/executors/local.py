@@ -16,7 +16,7 @@ from multiprocessing.process import BaseProcess
 from typing import Final, Protocol
 
 from cartoon.errors import CartoonError, QuarantineError, ResourceError, WorkerLostError
-from cartoon.jobs.photo import Artist, Judge, Result, Task, draw_file
+from cartoon.jobs.photo import Judge, Result, Stylizer, Task, draw_file
 from cartoon.settings import Settings
 from cartoon.telemetry.logs import set_up
 
@@ -30,7 +30,7 @@ LAST_TRY_SECONDS: Final = 3600.0
 """How long a photo may take in a process of its own; nothing else of its job waits for it."""
 
 
-class Crew(Protocol):
+class Executor(Protocol):
     """Takes Tasks and draws them, several at a time."""
 
     @property
@@ -55,13 +55,13 @@ class Crew(Protocol):
         ...
 
 
-class Threads:
-    """A crew in this process, over one artist that others may use as well.
+class ThreadExecutor:
+    """An executor in this process, over one artist that others may use as well.
 
     spare: for last tries; without it this process has to do.
     """
 
-    def __init__(self, artist: Artist, judge: Judge | None = None, spare: "Spare | None" = None) -> None:
+    def __init__(self, artist: Stylizer, judge: Judge | None = None, spare: "IsolatedExecutor | None" = None) -> None:
         self._artist, self._judge, self._spare = artist, judge, spare
         self.places = artist.at_once + LOOK_AHEAD
         self._pool = ThreadPoolExecutor(self.places, thread_name_prefix="draw")
@@ -81,15 +81,15 @@ class Threads:
             self._spare.close()
 
 
-class Worker:
-    """A crew in a process of its own: loads the artist once, is started anew when it dies.
+class ProcessExecutor:
+    """An executor in a process of its own: loads the artist once, is started anew when it dies.
 
     Raises what loading the artist raised.
     """
 
-    def __init__(self, load: Callable[[Settings], Artist], settings: Settings, judge: Judge | None = None) -> None:
+    def __init__(self, load: Callable[[Settings], Stylizer], settings: Settings, judge: Judge | None = None) -> None:
         self._load, self._settings, self._judge = load, settings, judge
-        self._spare = Spare(partial(Worker, load, settings, judge))
+        self._spare = IsolatedExecutor(partial(ProcessExecutor, load, settings, judge))
         self._lock = threading.Lock()
         self._child = self._start()
         self.places = self._child.places
@@ -134,16 +134,16 @@ class Worker:
         return _Child(process, ours, answer)
 
 
-class Spare:
+class IsolatedExecutor:
     """Processes for last tries: one for each, one at a time, as each loads an artist of its own."""
 
-    def __init__(self, start: Callable[[], Worker]) -> None:
+    def __init__(self, start: Callable[[], ProcessExecutor]) -> None:
         self._start = start
         self._one = threading.Lock()
-        self._worker: Worker | None = None
+        self._worker: ProcessExecutor | None = None
 
     def draw(self, task: Task) -> "Future[Result]":
-        """Draw a task in a process that is started for it and ends with it; the future raises what Crew.apart says."""
+        """Draw a task in a process that is started for it and ends with it; the future raises as Executor.apart."""
         future: Future[Result] = Future()
         future.set_running_or_notify_cancel()
         threading.Thread(target=self._draw, args=(task, future), name="last-try", daemon=True).start()
@@ -167,7 +167,7 @@ class Spare:
         else:
             future.set_result(result)
 
-    def _begun(self, task: Task) -> Worker:
+    def _begun(self, task: Task) -> ProcessExecutor:
         try:
             return self._start()
         except CartoonError as problem:
@@ -231,14 +231,14 @@ class _Child:
             future.set_exception(WorkerLostError("The process that drew it died."))
 
 
-def load_cartoonizer(settings: Settings) -> Artist:
+def load_cartoonizer(settings: Settings) -> Stylizer:
     """The real artist, for whichever process; imports torch."""
     from cartoon.pipeline.cartoonizer import Cartoonizer
 
     return Cartoonizer.load(settings.device, settings.precision, settings.styles_dir)
 
 
-def _work(pipe: Connection, load: Callable[[Settings], Artist], settings: Settings, judge: Judge | None) -> None:
+def _work(pipe: Connection, load: Callable[[Settings], Stylizer], settings: Settings, judge: Judge | None) -> None:
     """The process: load, say how many photos it takes at a time, then draw what comes until nothing more does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -250,8 +250,8 @@ def _work(pipe: Connection, load: Callable[[Settings], Artist], settings: Settin
     except CartoonError as error:
         pipe.send(error)
         return
-    crew, sending = Threads(artist, judge), threading.Lock()
-    pipe.send(crew.places)
+    executor, sending = ThreadExecutor(artist, judge), threading.Lock()
+    pipe.send(executor.places)
 
     def answer(task: Task, done: "Future[Result]") -> None:
         with sending, contextlib.suppress(OSError):
@@ -264,8 +264,8 @@ def _work(pipe: Connection, load: Callable[[Settings], Artist], settings: Settin
             os._exit(1)
         if task is None:
             break
-        crew.submit(task).add_done_callback(lambda done, task=task: answer(task, done))  # type: ignore[misc]
-    crew.close()
+        executor.submit(task).add_done_callback(lambda done, task=task: answer(task, done))  # type: ignore[misc]
+    executor.close()
     pipe.close()
     os._exit(0)  # without waiting for the threads of libraries
 

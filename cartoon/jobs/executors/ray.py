@@ -1,4 +1,4 @@
-"""A crew on a Ray cluster: a resident artist for every GPU, or every few cores, of every node that is there now."""
+"""An executor on a Ray cluster: a resident artist for every GPU, or every few cores, of every node there is now."""
 
 import logging
 import queue
@@ -12,9 +12,9 @@ from functools import partial
 from typing import Any, Final
 
 from cartoon.errors import CartoonError, ResourceError, WorkerLostError
-from cartoon.jobs.executors.ray_actor import Recipe, Resident
-from cartoon.jobs.executors.ray_nodes import Site, connected, sites
-from cartoon.jobs.photo import Artist, Judge, Result, Task
+from cartoon.jobs.executors.ray_actor import RayWorker, WorkerSpec
+from cartoon.jobs.executors.ray_nodes import Placement, connected, placements
+from cartoon.jobs.photo import Judge, Result, Stylizer, Task
 from cartoon.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ STRIKES: Final = 3
 
 
 @dataclass(eq=False)
-class _Errand:
+class _Pending:
     """A task, and who waits for it; last: it is the last try of a photo."""
 
     task: Task
@@ -41,14 +41,14 @@ class _Errand:
 
 
 @dataclass(eq=False)
-class _Seat:
+class _Actor:
     """An actor; places is 0 until its artist has loaded."""
 
-    site: Site
-    actor: Any
+    placement: Placement
+    handle: Any
     places: int = 0
     finished: int = 0
-    under_way: set[_Errand] = field(default_factory=set)
+    under_way: set[_Pending] = field(default_factory=set)
 
     @property
     def free(self) -> int:
@@ -56,8 +56,8 @@ class _Seat:
         return self.places - len(self.under_way)
 
 
-class OnRay:
-    """A crew of actors. Nodes may come and go while it draws; Ray itself repeats nothing, the runner decides.
+class RayExecutor:
+    """An executor of actors. Nodes may come and go while it draws; Ray itself repeats nothing, the runner decides.
 
     A photo whose actor died is a lost one (WorkerLostError); where the whole node has gone the photo is not to blame
     (ResourceError, a plain retry). Once there has been no node for LOST_SECONDS, `submit` raises ResourceError.
@@ -65,14 +65,14 @@ class OnRay:
     """
 
     def __init__(
-        self, address: str, settings: Settings, load: Callable[[Settings], Artist], judge: Judge | None = None
+        self, address: str, settings: Settings, load: Callable[[Settings], Stylizer], judge: Judge | None = None
     ) -> None:
-        self._settings, self._recipe = settings, Recipe(load, judge)
-        self._seats: list[_Seat] = []
-        self._waiting: deque[_Errand] = deque()
-        self._strikes: dict[Site, int] = {}
+        self._settings, self._spec = settings, WorkerSpec(load, judge)
+        self._actors: list[_Actor] = []
+        self._waiting: deque[_Pending] = deque()
+        self._strikes: dict[Placement, int] = {}
         self._lost_on: dict[int, set[str]] = {}
-        self._unsure: set[_Errand] = set()  # last tries whose actor died, and perhaps its node
+        self._unsure: set[_Pending] = set()  # last tries whose actor died, and perhaps its node
         self._places = 0
         self._problem: CartoonError | None = None
         self._since = time.monotonic()  # when there last was an artist
@@ -80,7 +80,7 @@ class OnRay:
         self._first: Future[None] = Future()
         self._connection = connected(address)
         self._ray = self._connection.ray
-        # One thread owns the seats: others, and Ray's callbacks, only leave it word.
+        # One thread owns the actors: others, and Ray's callbacks, only leave it word.
         self._keeper = threading.Thread(target=self._keep, name="cluster", daemon=True)
         self._keeper.start()
         try:
@@ -96,17 +96,17 @@ class OnRay:
 
     def submit(self, task: Task) -> "Future[Result]":
         """Draw a task on some node; raises ResourceError when the cluster is lost."""
-        return self._send(_Errand(task))
+        return self._send(_Pending(task))
 
     def apart(self, task: Task) -> "Future[Result]":
         """Draw a task in an actor, which is a process, and draws nothing else meanwhile."""
-        return self._send(_Errand(task, last=True))
+        return self._send(_Pending(task, last=True))
 
-    def _send(self, errand: _Errand) -> "Future[Result]":
+    def _send(self, pending: _Pending) -> "Future[Result]":
         if self._problem:
             raise self._problem
-        self._events.put(partial(self._take, errand))
-        return errand.future
+        self._events.put(partial(self._take, pending))
+        return pending.future
 
     def close(self) -> None:
         """End the actors, and Ray where it was started for this."""
@@ -134,166 +134,166 @@ class OnRay:
         self._end()
 
     def _look(self) -> None:
-        """Drop the seats of dead nodes, fill those that are empty, and notice when nobody is left."""
+        """Drop the actors of dead nodes, fill those that are empty, and notice when nobody is left."""
         nodes = [node for node in self._ray.nodes() if node["Alive"]]
         alive = {node["NodeID"] for node in nodes}
-        for seat in [seat for seat in self._seats if seat.site.node not in alive]:
-            self._lose(seat, node_lost=True)
-        taken = {seat.site for seat in self._seats}
-        for site in sites(nodes, self._settings.device, self._settings.cluster_cores):
-            if site not in taken and self._may_start(site):
-                self._start(site)
+        for actor in [actor for actor in self._actors if actor.placement.node not in alive]:
+            self._lose(actor, node_lost=True)
+        taken = {actor.placement for actor in self._actors}
+        for placement in placements(nodes, self._settings.device, self._settings.cluster_cores):
+            if placement not in taken and self._may_start(placement):
+                self._start(placement)
         now = time.monotonic()
         if self._places:
             self._since = now
-        elif not self._seats and now - self._since < LOOK_SECONDS:
+        elif not self._actors and now - self._since < LOOK_SECONDS:
             log.warning("no node has a place for an artist: waiting for one")
         elif now - self._since > (LOST_SECONDS if self._first.done() else START_SECONDS):
             what = "No node of the cluster has a free GPU or free cores" if nodes else "The cluster has no nodes left"
             self._give_up(ResourceError(f"{what}: add nodes or wait, then run the same command again."))
 
-    def _may_start(self, site: Site) -> bool:
+    def _may_start(self, placement: Placement) -> bool:
         """Not where artists died time and again: a broken GPU would take every photo down that comes its way."""
-        others = any(seat.places and seat.site.node != site.node for seat in self._seats)
-        return self._problem is None and not (others and self._strikes.get(site, 0) >= STRIKES)
+        others = any(actor.places and actor.placement.node != placement.node for actor in self._actors)
+        return self._problem is None and not (others and self._strikes.get(placement, 0) >= STRIKES)
 
-    def _start(self, site: Site) -> None:
+    def _start(self, placement: Placement) -> None:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        kind = self._ray.remote(Resident).options(
-            num_cpus=site.cores,
-            num_gpus=int(site.gpu),
+        kind = self._ray.remote(RayWorker).options(
+            num_cpus=placement.cores,
+            num_gpus=int(placement.gpu),
             max_restarts=0,
             max_task_retries=0,
-            scheduling_strategy=NodeAffinitySchedulingStrategy(site.node, soft=False),
+            scheduling_strategy=NodeAffinitySchedulingStrategy(placement.node, soft=False),
         )
-        seat = _Seat(site, kind.remote())
-        self._seats.append(seat)
-        settings = self._settings.model_copy(update={"device": "cuda" if site.gpu else "cpu"})
-        opening = seat.actor.open.remote(self._recipe, settings, 0 if site.gpu else site.cores)
-        opening.future().add_done_callback(lambda done: self._events.put(partial(self._opened, seat, done)))
+        actor = _Actor(placement, kind.remote())
+        self._actors.append(actor)
+        settings = self._settings.model_copy(update={"device": "cuda" if placement.gpu else "cpu"})
+        opening = actor.handle.open.remote(self._spec, settings, 0 if placement.gpu else placement.cores)
+        opening.future().add_done_callback(lambda done: self._events.put(partial(self._opened, actor, done)))
 
-    def _opened(self, seat: _Seat, done: "Future[int | CartoonError]") -> None:
-        if seat not in self._seats:
+    def _opened(self, actor: _Actor, done: "Future[int | CartoonError]") -> None:
+        if actor not in self._actors:
             return
         problem = done.exception()
         told = done.result() if problem is None else None
         if isinstance(told, int):
-            seat.places = told
+            actor.places = told
             self._count()
-            log.info("node %s: an artist with %d places, %d in all", seat.site.node[:8], told, self._places)
+            log.info("node %s: an artist with %d places, %d in all", actor.placement.node[:8], told, self._places)
             if not self._first.done():
                 self._first.set_result(None)
             self._hand_out()
             return
         error = told or ResourceError("A worker ended while it loaded the model: is there enough free memory?")
-        log.warning("node %s: no artist there: %s", seat.site.node[:8], error)
-        self._lose(seat, self._node_lost(seat, problem))
-        if not self._seats and not self._first.done():
+        log.warning("node %s: no artist there: %s", actor.placement.node[:8], error)
+        self._lose(actor, self._node_lost(actor, problem))
+        if not self._actors and not self._first.done():
             self._give_up(error)
 
-    def _take(self, errand: _Errand) -> None:
-        self._waiting.append(errand)
+    def _take(self, pending: _Pending) -> None:
+        self._waiting.append(pending)
         if self._problem:
             self._give_up(self._problem)
         self._hand_out()
 
     def _hand_out(self) -> None:
         while self._waiting:
-            free = [seat for seat in self._seats if seat.free > 0]
+            free = [actor for actor in self._actors if actor.free > 0]
             if not free:
                 return
-            errand = self._waiting.popleft()
-            if not errand.future.set_running_or_notify_cancel():
+            pending = self._waiting.popleft()
+            if not pending.future.set_running_or_notify_cancel():
                 continue
             # A photo that was lost somewhere is next drawn elsewhere: perhaps the node is to blame.
-            shunned = self._lost_on.get(errand.task.number, set())
-            seat = min(free, key=lambda seat: (seat.site.node in shunned, len(seat.under_way) / seat.places))
-            seat.under_way.add(errand)
-            drawing = seat.actor.draw.remote(errand.task).future()
-            drawing.add_done_callback(partial(self._tell_ended, seat, errand))
+            shunned = self._lost_on.get(pending.task.number, set())
+            actor = min(free, key=lambda actor: (actor.placement.node in shunned, len(actor.under_way) / actor.places))
+            actor.under_way.add(pending)
+            drawing = actor.handle.draw.remote(pending.task).future()
+            drawing.add_done_callback(partial(self._tell_ended, actor, pending))
 
-    def _tell_ended(self, seat: _Seat, errand: _Errand, done: "Future[Result]") -> None:
-        self._events.put(partial(self._ended, seat, errand, done))
+    def _tell_ended(self, actor: _Actor, pending: _Pending, done: "Future[Result]") -> None:
+        self._events.put(partial(self._ended, actor, pending, done))
 
-    def _ended(self, seat: _Seat, errand: _Errand, done: "Future[Result]") -> None:
-        if errand not in seat.under_way:  # the seat was lost before this was heard
+    def _ended(self, actor: _Actor, pending: _Pending, done: "Future[Result]") -> None:
+        if pending not in actor.under_way:  # the actor was lost before this was heard
             return
         problem = done.exception()
         faults = self._ray.exceptions
         if isinstance(problem, faults.RayError) and not isinstance(problem, faults.RayTaskError):
             log.debug("lost: %s", problem)
-            self._lose(seat, self._node_lost(seat, problem))
+            self._lose(actor, self._node_lost(actor, problem))
             self._look()
             return
-        seat.under_way.discard(errand)
-        seat.finished += 1
-        self._strikes.pop(seat.site, None)
+        actor.under_way.discard(pending)
+        actor.finished += 1
+        self._strikes.pop(actor.placement, None)
         if problem is None:
-            errand.future.set_result(done.result())
+            pending.future.set_result(done.result())
         else:
-            errand.future.set_exception(getattr(problem, "cause", problem))
+            pending.future.set_exception(getattr(problem, "cause", problem))
         self._hand_out()
 
-    def _node_lost(self, seat: _Seat, problem: BaseException | None) -> bool:
+    def _node_lost(self, actor: _Actor, problem: BaseException | None) -> bool:
         """Whether more than the actor is gone. A node is declared dead before its actors are, so asking is enough."""
         alive = {node["NodeID"] for node in self._ray.nodes() if node["Alive"]}
-        return bool(getattr(problem, "preempted", False)) or seat.site.node not in alive
+        return bool(getattr(problem, "preempted", False)) or actor.placement.node not in alive
 
-    def _lose(self, seat: _Seat, node_lost: bool) -> None:
+    def _lose(self, actor: _Actor, node_lost: bool) -> None:
         """An actor is gone: its photos are told so, all together."""
-        self._seats.remove(seat)
+        self._actors.remove(actor)
         self._count()
-        self._ray.kill(seat.actor)  # an actor that only did not answer must not write any more
+        self._ray.kill(actor.handle)  # an actor that only did not answer must not write any more
         if not node_lost:
-            self._strikes[seat.site] = self._strikes.get(seat.site, 0) + 1
-        log.warning("node %s: %s is gone", seat.site.node[:8], "it" if node_lost else "an artist")
-        lost, seat.under_way = seat.under_way, set()
-        for errand in lost:
-            if errand.last and not node_lost:
-                self._unsure.add(errand)
-                sure = partial(self._events.put, partial(self._tell_lost, errand, seat))
+            self._strikes[actor.placement] = self._strikes.get(actor.placement, 0) + 1
+        log.warning("node %s: %s is gone", actor.placement.node[:8], "it" if node_lost else "an artist")
+        lost, actor.under_way = actor.under_way, set()
+        for pending in lost:
+            if pending.last and not node_lost:
+                self._unsure.add(pending)
+                sure = partial(self._events.put, partial(self._tell_lost, pending, actor))
                 timer = threading.Timer(VANISH_SECONDS, sure)
                 timer.daemon = True
                 timer.start()
             else:
-                self._blame(errand, seat, node_lost)
+                self._blame(pending, actor, node_lost)
 
-    def _tell_lost(self, errand: _Errand, seat: _Seat) -> None:
-        if errand in self._unsure:
-            self._unsure.discard(errand)
-            self._blame(errand, seat, self._node_lost(seat, None))
+    def _tell_lost(self, pending: _Pending, actor: _Actor) -> None:
+        if pending in self._unsure:
+            self._unsure.discard(pending)
+            self._blame(pending, actor, self._node_lost(actor, None))
 
-    def _blame(self, errand: _Errand, seat: _Seat, node_lost: bool) -> None:
+    def _blame(self, pending: _Pending, actor: _Actor, node_lost: bool) -> None:
         """Say what was lost: a photo is not to blame where the whole node has gone."""
-        name = errand.task.name
+        name = pending.task.name
         if node_lost:
-            errand.future.set_exception(ResourceError(f"{name}: the node that drew it was lost; run it again."))
+            pending.future.set_exception(ResourceError(f"{name}: the node that drew it was lost; run it again."))
             return
-        self._lost_on.setdefault(errand.task.number, set()).add(seat.site.node)
-        errand.future.set_exception(WorkerLostError(f"{name}: the process that drew it died."))
+        self._lost_on.setdefault(pending.task.number, set()).add(actor.placement.node)
+        pending.future.set_exception(WorkerLostError(f"{name}: the process that drew it died."))
 
     def _count(self) -> None:
-        self._places = sum(seat.places for seat in self._seats)
+        self._places = sum(actor.places for actor in self._actors)
 
     def _give_up(self, problem: CartoonError) -> None:
         """No more artists are expected: nobody is kept waiting."""
         self._problem = problem
         if not self._first.done():
             self._first.set_exception(problem)
-        waiting = [*self._waiting, *self._unsure, *(errand for seat in self._seats for errand in seat.under_way)]
+        waiting = [*self._waiting, *self._unsure, *(pending for actor in self._actors for pending in actor.under_way)]
         self._waiting.clear()
         self._unsure.clear()
-        for seat in self._seats:
-            seat.under_way.clear()
-        for errand in waiting:
-            if errand.future.running() or errand.future.set_running_or_notify_cancel():
-                errand.future.set_exception(problem)
+        for actor in self._actors:
+            actor.under_way.clear()
+        for pending in waiting:
+            if pending.future.running() or pending.future.set_running_or_notify_cancel():
+                pending.future.set_exception(problem)
 
     def _end(self) -> None:
         self._give_up(self._problem or ResourceError("The run has ended; run the same command again."))
-        for seat in self._seats:
+        for actor in self._actors:
             try:
-                self._ray.kill(seat.actor)
+                self._ray.kill(actor.handle)
             except Exception as problem:  # the cluster may be gone
                 log.debug("not ended", exc_info=problem)

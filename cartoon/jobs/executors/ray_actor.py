@@ -7,26 +7,26 @@ from dataclasses import dataclass
 
 from cartoon import __version__
 from cartoon.errors import CartoonError, ResourceError
-from cartoon.jobs.executors.local import Threads
-from cartoon.jobs.photo import Artist, Judge, Result, Task
+from cartoon.jobs.executors.local import ThreadExecutor
+from cartoon.jobs.photo import Judge, Result, Stylizer, Task
 from cartoon.models.cores import keep_to
 from cartoon.settings import Settings
 from cartoon.telemetry.logs import hush
 
 
 @dataclass(frozen=True)
-class Recipe:
+class WorkerSpec:
     """How an artist is made, wherever that is; sent by reference, so what it names can be imported on every node.
 
     judge: the quality gate. version: of the program that asks.
     """
 
-    load: Callable[[Settings], Artist]
+    load: Callable[[Settings], Stylizer]
     judge: Judge | None = None
     version: str = __version__
 
 
-class Resident:
+class RayWorker:
     """One artist and threads over it, so that its passes have several photos to choose from."""
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class Resident:
         hush()
         logging.getLogger("cartoon").setLevel(logging.INFO)  # into the files of Ray's session
 
-    async def open(self, recipe: Recipe, settings: Settings, cores: int) -> int | CartoonError:
+    async def open(self, recipe: WorkerSpec, settings: Settings, cores: int) -> int | CartoonError:
         """Load the artist: how many photos keep it busy, or why it cannot draw. cores: of a CPU's artist, else 0."""
         if recipe.version != __version__:
             return ResourceError(
@@ -46,9 +46,9 @@ class Resident:
             artist = recipe.load(settings)
         except CartoonError as error:
             return error
-        self._crew = Threads(artist, recipe.judge)
-        return self._crew.places
+        self._executor = ThreadExecutor(artist, recipe.judge)
+        return self._executor.places
 
     async def draw(self, task: Task) -> Result:
         """Draw one photo; several calls are under way at a time."""
-        return await asyncio.wrap_future(self._crew.submit(task))
+        return await asyncio.wrap_future(self._executor.submit(task))

@@ -23,7 +23,7 @@ _ROOT: Final = Path(__file__).resolve().parents[3]
 
 
 @dataclass(frozen=True)
-class Site:
+class Placement:
     """A place for an artist: the node's id, which of its places, whether it has a GPU, and its share of the cores."""
 
     node: str
@@ -91,14 +91,14 @@ def connected(address: str) -> Connection:
     return Connection(ray, ours=True)
 
 
-def sites(nodes: Sequence[dict[str, Any]], device: str, cores: int) -> list[Site]:
+def placements(nodes: Sequence[dict[str, Any]], device: str, cores: int) -> list[Placement]:
     """The places that living nodes have, in a stable order: one a GPU, or one for every `cores` cores.
 
     device: "cpu" and "cuda" say which; else GPUs, where any node has one. A node with fewer cores than that has one
     place, a node that was told to have none (a head that only directs) has none.
     """
     gpus = device != "cpu" and (device.startswith("cuda") or any(_has(node, "GPU") for node in nodes))
-    found: list[Site] = []
+    found: list[Placement] = []
     for node in sorted(nodes, key=lambda node: str(node["NodeID"])):
         here = _has(node, "CPU")
         if gpus:
@@ -106,7 +106,7 @@ def sites(nodes: Sequence[dict[str, Any]], device: str, cores: int) -> list[Site
             share = here // count if count else 0
         else:
             count, share = max(here // cores, min(here, 1)), min(here, cores)
-        found.extend(Site(node["NodeID"], index, gpus, share) for index in range(count))
+        found.extend(Placement(node["NodeID"], index, gpus, share) for index in range(count))
     return found
 
 

@@ -1,8 +1,8 @@
-"""The desk of a server: takes jobs, lets them share the machine, and outlives pages, refreshes and restarts.
+"""The jobs of a server: takes them, lets them share the machine, and outlives pages, refreshes and restarts.
 
 A job lives in `<root>/<id>/`: manifest and journal, `inputs/`, `results/`. Whatever of it is not finished, paused or
-cancelled goes on when a desk is opened over the same root. The lock of `_changed` guards what is in memory; nobody
-holds it while a disk is read or written.
+cancelled goes on when a service is opened over the same root. The lock of `_changed` guards what is in memory;
+nobody holds it while a disk is read or written.
 """
 
 import logging
@@ -31,23 +31,23 @@ from cartoon.errors import (
 )
 from cartoon.files import FULL
 from cartoon.jobs import report
-from cartoon.jobs.executors.fair import Lanes
-from cartoon.jobs.executors.local import Spare
+from cartoon.jobs.executors.fair import FairExecutor
+from cartoon.jobs.executors.local import IsolatedExecutor
 from cartoon.jobs.inputs.zips import unpack
 from cartoon.jobs.model import Attempt, Counts, Entry, Gate, Item, Order, State
-from cartoon.jobs.photo import Artist, Judge
-from cartoon.jobs.service.places import Floor
-from cartoon.jobs.service.served import Book, ServedJob
+from cartoon.jobs.photo import Judge, Stylizer
+from cartoon.jobs.service.scheduler import JobScheduler
+from cartoon.jobs.service.served import JobContents, ServedJob
 from cartoon.jobs.store import salvage
 from cartoon.jobs.store.folder import INPUTS, begin, new_id
 from cartoon.jobs.store.journal import JOURNAL
-from cartoon.jobs.store.lock import Hold
-from cartoon.jobs.store.salvage import RESULTS, Ledger
+from cartoon.jobs.store.lock import FolderLock
+from cartoon.jobs.store.salvage import RESULTS, StoredJob
 from cartoon.options import Options
 
 log = logging.getLogger(__name__)
 
-BOOKS_KEPT: Final = 16
+CONTENTS_KEPT: Final = 16
 """Jobs not under way whose items stay in memory; where each job stands does anyway."""
 ID: Final = re.compile(r"[0-9a-f]{32}")
 GONE: Final = ".gone-"
@@ -63,7 +63,7 @@ class Sent:
 
 
 @dataclass(frozen=True)
-class Ask:
+class JobRequest:
     """What a client asks for besides its photos."""
 
     options: Options
@@ -74,7 +74,7 @@ class Ask:
 
 
 @dataclass(frozen=True)
-class Glance:
+class JobStatus:
     """Where a job stands. rate: pictures a second lately. seconds_left: an estimate. reason: why it was paused, or
     what of its files is damaged.
 
@@ -92,17 +92,17 @@ class Glance:
     busy: bool = False
 
 
-class Desk:
+class JobService:
     """Jobs over one artist; safe to call from any thread, and never the second over one root."""
 
     def __init__(
         self,
         root: Path,
-        artist: Artist,
+        artist: Stylizer,
         model_of: Callable[[str], str],
         max_pixels: int,
         judge: Judge | None = None,
-        spare: Spare | None = None,
+        spare: IsolatedExecutor | None = None,
     ) -> None:
         """model_of: the sha256 of a style's weights, by the style's id; raises StyleError. judge: the quality gate.
 
@@ -110,42 +110,42 @@ class Desk:
         Raises BusyError while another process has the root, StorageError where it cannot be used.
         """
         self._root, self._model_of = root, model_of
-        self._hold = _held(root)
+        self._lock = _lock_of(root)
         self._changed = threading.Condition(threading.RLock())
         self._jobs: dict[str, ServedJob] = {}
         self._closing = False
         try:
             self._read_all()
         except BaseException:
-            self._hold.release()
+            self._lock.release()
             raise
-        self._floor = Floor(Lanes(artist, judge, spare), max_pixels, self._changed)
+        self._scheduler = JobScheduler(FairExecutor(artist, judge, spare), max_pixels, self._changed)
         with self._changed:
             for job in sorted(self._jobs.values(), key=lambda job: job.order.made):
-                self._floor.enqueue(job)
+                self._scheduler.enqueue(job)
 
-    def create(self, sent: Sequence[Sent], ask: Ask) -> str:
+    def create(self, sent: Sequence[Sent], request: JobRequest) -> str:
         """Begin a job and return its id; zips are unpacked.
 
         Raises InputError where there is no photo, StyleError, and ResourceError when the disk is full.
         """
         if self._closing:
             raise ResourceError("The server is about to stop: send the job again in a minute.")
-        model = self._model_of(ask.options.style)
+        model = self._model_of(request.options.style)
         id = new_id()
         folder = self._root / id
         order = Order(
             id,
             (),
             folder / RESULTS,
-            ask.options,
+            request.options,
             model,
             __version__,
             time.time(),
-            ask.gate,
-            owner=ask.owner,
-            priority=ask.priority,
-            title=ask.title,
+            request.gate,
+            owner=request.owner,
+            priority=request.priority,
+            title=request.title,
         )
         try:
             (folder / INPUTS).mkdir(parents=True, mode=0o700)
@@ -161,35 +161,35 @@ class Desk:
             raise
         opened.close()
         with self._changed:
-            self._jobs[id] = job = ServedJob(Ledger(folder, order, opened.entries, opened.state), checked=True)
-            self._floor.enqueue(job)
+            self._jobs[id] = job = ServedJob(StoredJob(folder, order, opened.entries, opened.state), checked=True)
+            self._scheduler.enqueue(job)
         self._forget_some()
         return id
 
-    def glance(self, id: str) -> Glance:
+    def status(self, id: str) -> JobStatus:
         """Where a job stands; raises MissingError."""
         with self._changed:
-            return _glance(self._job(id))
+            return _status(self._job(id))
 
-    def wait(self, id: str, turn: int, seconds: float) -> Glance:
+    def wait(self, id: str, turn: int, seconds: float) -> JobStatus:
         """The job once it has changed since `turn`, or after some seconds."""
         with self._changed:
             self._changed.wait_for(lambda: self._closing or self._job(id).turn != turn, seconds)
-            return self.glance(id)
+            return self.status(id)
 
-    def jobs(self, owner: str) -> list[Glance]:
+    def jobs(self, owner: str) -> list[JobStatus]:
         """The jobs of an owner, the latest first; nobody ("") owns none."""
         with self._changed:
             mine = [job for job in self._jobs.values() if owner and job.order.owner == owner and not job.removed]
-            return sorted(map(_glance, mine), key=lambda one: -one.order.made)
+            return sorted(map(_status, mine), key=lambda one: -one.order.made)
 
     def settled(self, id: str) -> list[tuple[Entry, Attempt]]:
         """What has come to an outcome, in the order of the items."""
-        return sorted(self._book(id).settled(), key=lambda one: one[0].number)
+        return sorted(self._contents(id).settled(), key=lambda one: one[0].number)
 
     def latest(self, id: str, most: int) -> list[tuple[Entry, Attempt]]:
         """The pictures that came last, the last one first."""
-        return list(islice((one for one in reversed(self._book(id).settled()) if one[1].output), most))
+        return list(islice((one for one in reversed(self._contents(id).settled()) if one[1].output), most))
 
     def failures(self, id: str) -> list[tuple[Entry, Attempt]]:
         """What could not be drawn, in the order of the items."""
@@ -200,17 +200,17 @@ class Desk:
 
     def outcome(self, id: str, number: int) -> tuple[Entry, Attempt]:
         """What one item has come to; raises MissingError as long as that is nothing."""
-        book = self._book(id)
-        attempt = book.state.settled.get(number)
+        contents = self._contents(id)
+        attempt = contents.state.settled.get(number)
         if attempt is None:
             raise MissingError("There is nothing of this photo yet: ask again when it is drawn.")
-        return book.entries[number], attempt
+        return contents.entries[number], attempt
 
     def rows(self, id: str, offset: int = 0, limit: int | None = None) -> list[dict[str, object]]:
         """The report, one row per item; of a large job a part."""
-        book = self._book(id)
-        part = book.entries[offset:] if limit is None else book.entries[offset : offset + limit]
-        return report.rows(part, book.state.settled)
+        contents = self._contents(id)
+        part = contents.entries[offset:] if limit is None else contents.entries[offset : offset + limit]
+        return report.rows(part, contents.state.settled)
 
     def pause(self, id: str) -> None:
         """Start nothing further until resumed."""
@@ -241,7 +241,7 @@ class Desk:
         with self._changed:
             job = self._job(id)
             job.removed = True
-            self._floor.leave(job)
+            self._scheduler.leave(job)
             self._changed.wait_for(lambda: not job.running)
         gone = self._root / f"{GONE}{id}"
         try:
@@ -250,7 +250,7 @@ class Desk:
         except OSError as problem:
             with self._changed:
                 job.removed = False
-                self._floor.enqueue(job)
+                self._scheduler.enqueue(job)
             raise StorageError(
                 f"This job cannot be removed ({problem.strerror}): the server's disk must be writable for that."
             ) from problem
@@ -292,12 +292,12 @@ class Desk:
             raise DrainingError("The server is about to stop: the job goes on when it is back.")
 
     def close(self) -> None:
-        """Let every job end what is under way; they go on when a desk is opened over the same root."""
+        """Let every job end what is under way; they go on when a job service is opened over the same root."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
-        self._floor.close()
-        self._hold.release()
+        self._scheduler.close()
+        self._lock.release()
 
     def _read_all(self) -> None:
         try:
@@ -318,19 +318,19 @@ class Desk:
             raise MissingError("There is no such job here: it may have been removed; check the address.")
         return job
 
-    def _book(self, id: str) -> Book:
+    def _contents(self, id: str) -> JobContents:
         job = self._job(id)
-        if job.has_book:
-            return job.book()
-        book = job.book()
+        if job.has_contents:
+            return job.contents()
+        contents = job.contents()
         self._forget_some()
-        return book
+        return contents
 
     def _forget_some(self) -> None:
         """Of jobs that are not under way, the items of those that were looked at longest ago."""
         with self._changed:
-            at_rest = [job for job in self._jobs.values() if job.has_book and not job.running]
-        for job in sorted(at_rest, key=lambda job: -job.touched)[BOOKS_KEPT:]:
+            at_rest = [job for job in self._jobs.values() if job.has_contents and not job.running]
+        for job in sorted(at_rest, key=lambda job: -job.touched)[CONTENTS_KEPT:]:
             job.forget()
 
     def _halt(self, id: str, control: Literal["pause", "cancel"]) -> None:
@@ -347,7 +347,7 @@ class Desk:
             if job.damage or not job.counts.remaining:
                 return False
             job.control, job.reason = control, ""
-            self._floor.leave(job)
+            self._scheduler.leave(job)
             job.turn += 1
             self._changed.notify_all()
             return True
@@ -355,24 +355,26 @@ class Desk:
     def _go_on(self, job: ServedJob) -> None:
         with self._changed:
             job.control, job.reason = None, ""
-            self._floor.enqueue(job)
+            self._scheduler.enqueue(job)
             job.turn += 1
             self._changed.notify_all()
 
 
-def _glance(job: ServedJob) -> Glance:
+def _status(job: ServedJob) -> JobStatus:
     counts, rate, left = job.counts, job.rate, None
     if rate and job.running:
         left = counts.remaining / rate
     reason = job.damage or job.reason
-    return Glance(job.order.id, job.order, job.state_at(counts), counts, rate, left, reason, job.turn, busy=job.running)
+    return JobStatus(
+        job.order.id, job.order, job.state_at(counts), counts, rate, left, reason, job.turn, busy=job.running
+    )
 
 
-def _held(root: Path) -> Hold:
+def _lock_of(root: Path) -> FolderLock:
     try:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         refusal = f"Another server has its jobs in {root.parent}: stop it, or set CARTOON_DATA_DIR to another folder."
-        return Hold(root, refusal)
+        return FolderLock(root, refusal)
     except OSError as problem:
         raise _unusable(root, problem) from problem
 

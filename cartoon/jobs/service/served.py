@@ -17,7 +17,7 @@ from cartoon.jobs.model import Attempt, Counts, Entry, State
 from cartoon.jobs.store import salvage
 from cartoon.jobs.store.folder import OpenJob, reopen, resume
 from cartoon.jobs.store.journal import Control, Journal, Replay
-from cartoon.jobs.store.salvage import Ledger
+from cartoon.jobs.store.salvage import StoredJob
 
 RECENT: Final = 60
 """Outcomes that the rate is measured over."""
@@ -29,7 +29,7 @@ class HaltedError(Exception):
 
 
 @dataclass(frozen=True, eq=False)
-class Book:
+class JobContents:
     """All about a job: its items and what became of them."""
 
     entries: list[Entry]
@@ -46,14 +46,14 @@ class Book:
 
 
 class ServedJob:
-    """A job that the desk knows from its beginning, or from the desk's, until it is removed.
+    """A job that the service knows from its beginning, or from the service's, until it is removed.
 
     control: what was said to it last. reason: why it was paused. damage: what is wrong with its files, in a sentence.
     turn: grows with every change. running: something of it is under way. removed: it is about to go. stop: set to end
     what is under way. speaking: held by whoever says something to it, until that is written.
     """
 
-    def __init__(self, told: Ledger, checked: bool = False) -> None:
+    def __init__(self, told: StoredJob, checked: bool = False) -> None:
         """checked: its outputs are known to be what was written."""
         self.folder, self.order, self.damage = told.folder, told.order, told.sentence
         control = told.state.control
@@ -64,18 +64,18 @@ class ServedJob:
         self.speaking = threading.Lock()
         self.touched = time.monotonic()
         self._checked = checked
-        self._book: Book | None = Book(told.entries, told.state)
-        self._counts = self._book.counts
+        self._contents: JobContents | None = JobContents(told.entries, told.state)
+        self._counts = self._contents.counts
         self._finished_at: deque[float] = deque(maxlen=RECENT)
         self._open: OpenJob | None = None
         self._files = threading.Lock()  # whoever opens, writes or closes them; taken before the next
-        self._reading = threading.Lock()  # whoever makes a book
+        self._reading = threading.Lock()  # whoever makes a contents
 
     @property
     def counts(self) -> Counts:
         """How many of its items came to what."""
-        book = self._book
-        return book.counts if book else self._counts
+        contents = self._contents
+        return contents.counts if contents else self._counts
 
     @property
     def state(self) -> State:
@@ -106,31 +106,31 @@ class ServedJob:
         return (len(times) - 1) / (times[-1] - times[0])
 
     @property
-    def has_book(self) -> bool:
+    def has_contents(self) -> bool:
         """Whether its items are in memory."""
-        return self._book is not None
+        return self._contents is not None
 
     def check(self) -> None:
         """Raise DamagedError where its files are damaged."""
         if self.damage:
             raise DamagedError(self.damage)
 
-    def book(self) -> Book:
+    def contents(self) -> JobContents:
         """Its items and outcomes; read where they are not in memory."""
         self.touched = time.monotonic()
-        book = self._book
-        if book is None:
+        contents = self._contents
+        if contents is None:
             with self._reading:
-                book = self._book or self._read()
-        return book
+                contents = self._contents or self._read()
+        return contents
 
     def forget(self) -> None:
         """Keep only where it stands, unless something of it is under way."""
         if not self._files.acquire(blocking=False):
             return
         try:
-            if self._book and self._open is None:
-                self._counts, self._book = self._book.counts, None
+            if self._contents and self._open is None:
+                self._counts, self._contents = self._contents.counts, None
         finally:
             self._files.release()
 
@@ -161,9 +161,9 @@ class ServedJob:
             if self._open:
                 self._open.retry()
                 return
-            book = self.book()
+            contents = self.contents()
             self._say("retry")
-            book.state.forget_failures()
+            contents.state.forget_failures()
 
     def _say(self, control: Control) -> None:
         if self._open:
@@ -180,17 +180,17 @@ class ServedJob:
             if halted():
                 raise HaltedError
 
-        book = self._book
-        if book and self._checked:
-            return reopen(self.folder, self.order, book.entries, book.state)
+        contents = self._contents
+        if contents and self._checked:
+            return reopen(self.folder, self.order, contents.entries, contents.state)
         opened = resume(self.folder, watch, check=not self._checked)
         with self._reading:
-            self._book = Book(opened.entries, opened.state)
+            self._contents = JobContents(opened.entries, opened.state)
         self._checked = True
         return opened
 
-    def _read(self) -> Book:
+    def _read(self) -> JobContents:
         told = salvage.read(self.folder)
         self.damage = self.damage or told.sentence
-        self._book = Book(told.entries, told.state)
-        return self._book
+        self._contents = JobContents(told.entries, told.state)
+        return self._contents

@@ -17,7 +17,7 @@ LOOK_SECONDS: Final = 0.05
 TAKEN: Final = frozenset({errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES})
 
 
-class Hold:
+class FolderLock:
     """A folder that is held; raises BusyError with a sentence while another process has it, OSError without it.
 
     It is the folder itself that is locked (flock), not a file in it: nothing is left behind, and a disk may become

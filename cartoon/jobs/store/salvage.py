@@ -19,7 +19,7 @@ RESULTS: Final = "results"
 
 
 @dataclass(frozen=True, eq=False)
-class Ledger:
+class StoredJob:
     """A job as its folder tells it.
 
     entries: every item in its place; one that no file tells of any more has a made-up name. state: what became of them,
@@ -51,7 +51,7 @@ class Ledger:
             raise DamagedError(self.sentence)
 
 
-def read(folder: Path) -> Ledger:
+def read(folder: Path) -> StoredJob:
     """The job of a folder, as far as its files can be read."""
     wrong = _in_the_way(folder)
     asked, known = _asked(folder, wrong)
@@ -59,7 +59,7 @@ def read(folder: Path) -> Ledger:
     played = replay(folder, listed.entries, asked.order)
     total = max(asked.items, 1 + max(played.entries, default=-1))
     entries = [played.entries.get(number) or _lost(folder, number) for number in range(total)]
-    return Ledger(folder, asked.order, entries, played.state, (*wrong, *listed.wrong, *played.wrong), known)
+    return StoredJob(folder, asked.order, entries, played.state, (*wrong, *listed.wrong, *played.wrong), known)
 
 
 def is_job(folder: Path) -> bool:

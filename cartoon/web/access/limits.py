@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from cartoon.errors import CartoonError, LimitError
-from cartoon.jobs.service.jobs import Desk
+from cartoon.jobs.service.jobs import JobService
 from cartoon.jobs.store.folder import INPUTS
 from cartoon.settings import Settings
 from cartoon.web.access.visitors import Visitor
@@ -44,8 +44,8 @@ class _Account:
 class Limits:
     """Counts, in memory; what an owner had before a restart is looked up on the disk. Safe from any thread."""
 
-    def __init__(self, settings: Settings, desk: Desk, clock: Callable[[], float] = time.monotonic) -> None:
-        self._settings, self._desk, self._clock = settings, desk, clock
+    def __init__(self, settings: Settings, service: JobService, clock: Callable[[], float] = time.monotonic) -> None:
+        self._settings, self._service, self._clock = settings, service, clock
         self._accounts: OrderedDict[str, _Account] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -113,7 +113,7 @@ class Limits:
 
     def _unfinished(self, job: str) -> bool:
         try:
-            return self._desk.glance(job).state not in AT_REST
+            return self._service.status(job).state not in AT_REST
         except CartoonError:  # removed
             return False
 
@@ -135,13 +135,13 @@ class Limits:
             known, account.looked_up = account.looked_up, True
         if known or not visitor.owner:
             return
-        for glance in self._desk.jobs(visitor.owner):  # without the lock: there may be many files to weigh
-            inputs = glance.order.out.parent / INPUTS
+        for status in self._service.jobs(visitor.owner):  # without the lock: there may be many files to weigh
+            inputs = status.order.out.parent / INPUTS
             size = size_of(inputs)
             with self._lock:
                 account.bytes += size - account.folders.get(inputs, 0)
                 account.folders[inputs] = size
-                account.jobs.add(glance.id)
+                account.jobs.add(status.id)
 
 
 def size_of(folder: Path) -> int:

@@ -16,7 +16,7 @@ from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cartoon.errors import ForbiddenError
-from cartoon.jobs.service.jobs import Desk
+from cartoon.jobs.service.jobs import JobService
 
 COOKIE: Final = "cartoon_owner"
 HEADER: Final = "x-cartoon-owner"
@@ -67,12 +67,12 @@ def visitor_of(request: Asking) -> Visitor:
     return Visitor(owner_of(request.cookies), request.client.host if request.client else "")
 
 
-def check_owner(desk: Desk, id: str, owner: str) -> None:
+def check_owner(service: JobService, id: str, owner: str) -> None:
     """Raise ForbiddenError unless the job is the owner's, MissingError where there is none.
 
     A link to a job shows it and gives its pictures to whoever has it; to steer or delete it takes the owner.
     """
-    theirs = desk.glance(id).order.owner
+    theirs = service.status(id).order.owner
     if not theirs or not secrets.compare_digest(theirs, owner):
         raise ForbiddenError(
             "Only who started this job may change it: use the browser it was started in, or send its owner token in the"

@@ -16,7 +16,7 @@ from cartoon.files import write_atomically
 from cartoon.images.encode import encode
 from cartoon.jobs.inputs.zips import write_zip
 from cartoon.jobs.model import Attempt, Entry
-from cartoon.jobs.service.jobs import Desk, Glance
+from cartoon.jobs.service.jobs import JobService, JobStatus
 from cartoon.telemetry import metrics
 from cartoon.web.access.visitors import Visitor, visitor_of
 from cartoon.web.answers import INTERNAL
@@ -106,10 +106,10 @@ class Actions:
         visitor = visitor_of(request)
         with sentences():
             id = taken_in(self.reception, self.files, files, asked, visitor)
-            with closing(self._followed(id)) as glances:
-                for glance in glances:
-                    yield None, [], _report(glance, [])
-            yield _delivered(self.reception.desk, id, self.files.folder(visitor))
+            with closing(self._followed(id)) as statuses:
+                for status in statuses:
+                    yield None, [], _report(status, [])
+            yield _delivered(self.reception.service, id, self.files.folder(visitor))
 
     def _draw(self, visitor: Visitor, upload: Upload | None, asked: dict[str, Any]) -> Drawing:
         options = options_from(asked, self.reception.artist.styles)
@@ -123,18 +123,18 @@ class Actions:
             )
         return draw(self.reception.artist, data, name, options, settings.max_pixels)
 
-    def _followed(self, id: str) -> Generator[Glance, None, None]:
+    def _followed(self, id: str) -> Generator[JobStatus, None, None]:
         """Where a job stands at every change until it is at rest; a caller who goes away cancels it."""
-        desk = self.reception.desk
-        glance = desk.glance(id)
+        service = self.reception.service
+        status = service.status(id)
         try:
-            while not at_rest(glance):
-                yield glance
-                glance = desk.wait(id, glance.turn, TOLD_SECONDS)
-                desk.check()
+            while not at_rest(status):
+                yield status
+                status = service.wait(id, status.turn, TOLD_SECONDS)
+                service.check()
         except GeneratorExit:
-            if not desk.closing:  # then the page went away because the server does: the job goes on later
-                desk.cancel(id)
+            if not service.closing:  # then the page went away because the server does: the job goes on later
+                service.cancel(id)
             raise
 
 
@@ -202,9 +202,9 @@ def _on_white(drawing: Drawing) -> bytes:
     return encode(drawing.cartoon.pixels, drawing.cartoon.alpha, "jpg", PREVIEW_QUALITY)
 
 
-def _delivered(desk: Desk, id: str, folder: Path) -> tuple[str | None, list[tuple[str, str]], dict[str, Any]]:
+def _delivered(service: JobService, id: str, folder: Path) -> tuple[str | None, list[tuple[str, str]], dict[str, Any]]:
     """A job's results in a folder that Gradio may serve."""
-    outcomes = desk.settled(id)
+    outcomes = service.settled(id)
     pictures: list[tuple[str, str]] = []
     for entry, attempt in outcomes:
         if attempt.output is not None:
@@ -216,16 +216,16 @@ def _delivered(desk: Desk, id: str, folder: Path) -> tuple[str | None, list[tupl
     if archive is not None:
         root = folder / "pictures"
         write_zip(archive, [(Path(path), Path(path).relative_to(root).as_posix()) for path, _ in pictures])
-    return (str(archive) if archive else None), pictures, _report(desk.glance(id), outcomes)
+    return (str(archive) if archive else None), pictures, _report(service.status(id), outcomes)
 
 
-def _report(glance: Glance, outcomes: Sequence[tuple[Entry, Attempt]]) -> dict[str, Any]:
+def _report(status: JobStatus, outcomes: Sequence[tuple[Entry, Attempt]]) -> dict[str, Any]:
     failed = [(entry.item.name, attempt.error) for entry, attempt in outcomes if attempt.error]
     return {
-        "job": glance.id,
-        "stage": STAGES.get(glance.state, glance.state),
-        "done": glance.counts.settled,
-        "total": glance.counts.total,
+        "job": status.id,
+        "stage": STAGES.get(status.state, status.state),
+        "done": status.counts.settled,
+        "total": status.counts.total,
         "drawn": [entry.item.name for entry, attempt in outcomes if attempt.output],
         "failed": [{"name": name, "error": e.code, "message": without_paths(str(e))} for name, e in failed],
     }

@@ -1,4 +1,4 @@
-"""What the tab "Many photos" does: every action looks at the desk, or says something to it, and returns what to show.
+"""What the tab "Many photos" does: every action asks or tells the service, and returns what to show.
 
 The page keeps nothing but the id of the job it shows: another page, or one after a restart, shows the same.
 """
@@ -10,7 +10,7 @@ from typing import Any, Final
 import gradio as gr
 
 from cartoon.errors import MissingError
-from cartoon.jobs.service.jobs import Desk, Glance
+from cartoon.jobs.service.jobs import JobService, JobStatus
 from cartoon.options import Options
 from cartoon.web.access.visitors import check_owner, visitor_of
 from cartoon.web.intake import Reception
@@ -45,7 +45,7 @@ Shown = list[Any]
 
 @dataclass(frozen=True, eq=False)
 class JobActions:
-    """The actions over one desk."""
+    """The actions over one job service."""
 
     reception: Reception
     files: VisitorFiles
@@ -64,10 +64,10 @@ class JobActions:
     def tick(self, request: gr.Request, id: str, seen: str) -> Shown:
         """The panel, where something has changed since."""
         try:
-            glance = self._desk.glance(id)
+            status = self._service.status(id)
         except MissingError:
             return self._shown(id, request)
-        return [gr.skip()] * len(VIEW) if _mark(glance) == seen else self._shown(id, request)
+        return [gr.skip()] * len(VIEW) if _mark(status) == seen else self._shown(id, request)
 
     def toggle(self, request: gr.Request, id: str) -> Shown:
         """Pauses the job, or resumes it."""
@@ -75,28 +75,28 @@ class JobActions:
 
     def cancel(self, request: gr.Request, id: str) -> Shown:
         """Ends the job; what is done stays."""
-        return self._said(self._desk.cancel, id, request)
+        return self._said(self._service.cancel, id, request)
 
     def retry(self, request: gr.Request, id: str) -> Shown:
         """Tries what failed again."""
-        return self._said(self._desk.retry, id, request)
+        return self._said(self._service.retry, id, request)
 
     def options_of(self, id: str) -> list[Any]:
         """The form's fields as the job has them, in the order of PAGE_FIELDS."""
         with sentences("Not found"):
-            return self._fields(self._desk.glance(id).order.options)
+            return self._fields(self._service.status(id).order.options)
 
     @property
-    def _desk(self) -> Desk:
-        return self.reception.desk
+    def _service(self) -> JobService:
+        return self.reception.service
 
     def _toggle(self, id: str) -> None:
-        halted = self._desk.glance(id).state in ("paused", "cancelled")
-        (self._desk.resume if halted else self._desk.pause)(id)
+        halted = self._service.status(id).state in ("paused", "cancelled")
+        (self._service.resume if halted else self._service.pause)(id)
 
     def _said(self, say: Callable[[str], None], id: str, request: gr.Request) -> Shown:
         with sentences("Not done"):
-            check_owner(self._desk, id, visitor_of(request).owner)
+            check_owner(self._service, id, visitor_of(request).owner)
             say(id)
         return self._shown(id, request)
 
@@ -107,30 +107,30 @@ class JobActions:
             parts |= self._panel(id, visitor_of(request).owner) if id else {}
         except MissingError:
             parts |= {"progress": job_panel.progress_bar(GONE, 0.0)}
-        parts["history"] = job_panel.history(self._desk.jobs(visitor_of(request).owner), id)
+        parts["history"] = job_panel.history(self._service.jobs(visitor_of(request).owner), id)
         return [parts.get(name, "" if name in ("download", "failures", "gallery") else gr.skip()) for name in VIEW]
 
     def _panel(self, id: str, owner: str) -> dict[str, Any]:
-        glance, latest = self._desk.glance(id), self._desk.latest(id, job_panel.PICTURES)
-        counts, halted = glance.counts, glance.state in ("paused", "cancelled")
-        goes_on = counts.remaining > 0 and glance.state != "damaged"
-        failed = counts.failed + counts.quarantined > 0 and glance.state != "damaged"
+        status, latest = self._service.status(id), self._service.latest(id, job_panel.PICTURES)
+        counts, halted = status.counts, status.state in ("paused", "cancelled")
+        goes_on = counts.remaining > 0 and status.state != "damaged"
+        failed = counts.failed + counts.quarantined > 0 and status.state != "damaged"
         return {
-            "seen": _mark(glance),
-            "timer": gr.Timer(active=not at_rest(glance)),
-            "progress": job_panel.progress_bar(sentence(glance), counts.settled / max(1, counts.total)),
-            "controls": gr.Row(visible=bool(owner) and glance.order.owner == owner),
+            "seen": _mark(status),
+            "timer": gr.Timer(active=not at_rest(status)),
+            "progress": job_panel.progress_bar(sentence(status), counts.settled / max(1, counts.total)),
+            "controls": gr.Row(visible=bool(owner) and status.order.owner == owner),
             "pause": gr.Button("Resume" if halted else "Pause", interactive=goes_on),
-            "cancel": gr.Button(interactive=goes_on and glance.state != "cancelled"),
+            "cancel": gr.Button(interactive=goes_on and status.state != "cancelled"),
             "retry": gr.Button(interactive=failed),
-            "download": job_panel.zip_link(glance),
-            "failures": job_panel.failure_table(id, self._desk.failures(id)),
+            "download": job_panel.zip_link(status),
+            "failures": job_panel.failure_table(id, self._service.failures(id)),
             "gallery": job_panel.gallery(id, latest, counts.done + counts.skipped),
         }
 
     def _machine(self) -> str:
-        artist, running = self.reception.artist, self._desk.states().get("running", 0)
-        line = machine_line(artist.device, artist.precision, running, self._desk.photos_left())
+        artist, running = self.reception.artist, self._service.states().get("running", 0)
+        line = machine_line(artist.device, artist.precision, running, self._service.photos_left())
         return f'<p class="toon-quiet">{line}</p>'
 
     def _fields(self, options: Options) -> list[Any]:
@@ -148,6 +148,6 @@ class JobActions:
         ]
 
 
-def _mark(glance: Glance) -> str:
+def _mark(status: JobStatus) -> str:
     """Differs when there is something else to show."""
-    return f"{glance.id} {glance.turn} {glance.state} {glance.busy} {glance.counts.settled}"
+    return f"{status.id} {status.turn} {status.state} {status.busy} {status.counts.settled}"

@@ -6,7 +6,7 @@ from datetime import datetime, timezone
 from typing import Final
 
 from cartoon.jobs.model import Attempt, Entry
-from cartoon.jobs.service.jobs import Glance
+from cartoon.jobs.service.jobs import JobStatus
 from cartoon.web.messages import tally, without_paths
 from cartoon.web.thumbnails import version
 
@@ -46,21 +46,21 @@ def failure_table(id: str, failures: Outcomes) -> str:
     return f'<table class="toon-table toon-failures">{head}<tbody>{rows}</tbody></table>'
 
 
-def zip_link(glance: Glance) -> str:
+def zip_link(status: JobStatus) -> str:
     """A link to the zip, as soon as there is something in it."""
-    done = glance.counts.done
+    done = status.counts.done
     if not done:
         return ""
-    pictures = f"{done} picture{'' if done == 1 else 's'}{' so far' if glance.counts.remaining else ''}"
-    zipped = f'<a class="toon-button" href="{address(glance.id, "zip")}" download>Download zip ({pictures})</a>'
-    return f'{zipped}<a href="{address(glance.id, "report.csv")}" download>Report</a>'
+    pictures = f"{done} picture{'' if done == 1 else 's'}{' so far' if status.counts.remaining else ''}"
+    zipped = f'<a class="toon-button" href="{address(status.id, "zip")}" download>Download zip ({pictures})</a>'
+    return f'{zipped}<a href="{address(status.id, "report.csv")}" download>Report</a>'
 
 
-def history(glances: Sequence[Glance], shown: str) -> str:
+def history(statuses: Sequence[JobStatus], shown: str) -> str:
     """A table of jobs, each with a link that opens it; shown: the one that is open."""
-    if not glances:
+    if not statuses:
         return '<p class="toon-quiet">Nothing yet. What you start here is listed for some days after it is done.</p>'
-    rows = "".join(_job_row(glance, glance.id == shown) for glance in glances)
+    rows = "".join(_job_row(status, status.id == shown) for status in statuses)
     head = "<thead><tr><th>Started</th><th>Photos</th><th>State</th><th></th></tr></thead>"
     return f'<table class="toon-table toon-jobs">{head}<tbody>{rows}</tbody></table>'
 
@@ -82,13 +82,13 @@ def _figure(id: str, entry: Entry, attempt: Attempt) -> str:
     )
 
 
-def _job_row(glance: Glance, open_now: bool) -> str:
-    order = glance.order
+def _job_row(status: JobStatus, open_now: bool) -> str:
+    order = status.order
     made = datetime.fromtimestamp(order.made, timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
-    state = STATE_WORDS.get(glance.state, glance.state)
-    link = "<b>open</b>" if open_now else f'<a href="?job={glance.id}">open</a>'
-    photos = f"{html.escape(order.title)}<small>{html.escape(order.options.style)} · {tally(glance)}</small>"
-    progress = f" {glance.counts.settled}/{glance.counts.total}" if glance.counts.remaining else ""
+    state = STATE_WORDS.get(status.state, status.state)
+    link = "<b>open</b>" if open_now else f'<a href="?job={status.id}">open</a>'
+    photos = f"{html.escape(order.title)}<small>{html.escape(order.options.style)} · {tally(status)}</small>"
+    progress = f" {status.counts.settled}/{status.counts.total}" if status.counts.remaining else ""
     return f"<tr><td>{made}</td><td>{photos}</td><td>{state}{progress}</td><td>{link}</td></tr>"
 
 

@@ -10,7 +10,7 @@ from cartoon.web.page.job_actions import TICK_SECONDS, VIEW, JobActions
 from cartoon.web.page.option_fields import OptionFields, option_fields
 
 STARTS_AT_ONCE: Final = 4
-"""Uploads that become jobs at the same time; what they draw is the desk's matter."""
+"""Uploads that become jobs at the same time; what they draw is the service's matter."""
 REMEMBER: Final = """(job) => {
     const here = new URL(window.location);
     here.searchParams.set("job", job);

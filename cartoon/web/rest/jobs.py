@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect
 
 from cartoon.errors import MissingError, OptionsError
 from cartoon.jobs import report
-from cartoon.jobs.service.jobs import Glance
+from cartoon.jobs.service.jobs import JobStatus
 from cartoon.web import thumbnails
 from cartoon.web.access.visitors import check_owner, visitor_of
 from cartoon.web.intake import Reception
@@ -37,7 +37,7 @@ ITEMS: Final = 100
 MOST_ITEMS: Final = 1000
 LISTENERS: Final = 32
 LOOKERS: Final = 8
-"""Threads for what asks the desk: others than those that draw, so that a look never waits for a drawing."""
+"""Threads for what asks the service: others than those that draw, so that a look never waits for a drawing."""
 TAKERS: Final = 4
 """Threads in which jobs are begun: with more of them the event loop would wait for Python's lock, and all with it."""
 THUMBS_AT_ONCE: Final = 2
@@ -66,15 +66,20 @@ def install(app: FastAPI, reception: Reception, readiness: Readiness) -> None:
     router.add_api_route(f"{ROOT}/{{id}}/zip", does.zip, methods=read)
     router.add_api_route(f"{ROOT}/{{id}}/report.csv", does.report_csv, methods=read)
     router.add_api_route(f"{ROOT}/{{id}}/report.json", does.report_json, methods=read)
-    desk = reception.desk
-    for name, act in (("pause", desk.pause), ("resume", desk.resume), ("cancel", desk.cancel), ("retry", desk.retry)):
+    service = reception.service
+    for name, act in (
+        ("pause", service.pause),
+        ("resume", service.resume),
+        ("cancel", service.cancel),
+        ("retry", service.retry),
+    ):
         router.add_api_route(f"{ROOT}/{{id}}/{name}", does.told(act), methods=say, name=name)
     app.include_router(router)
 
 
 class _Routes:
     def __init__(self, reception: Reception, readiness: Readiness) -> None:
-        self._reception, self._desk, self._readiness = reception, reception.desk, readiness
+        self._reception, self._service, self._readiness = reception, reception.service, readiness
         self._looking = anyio.CapacityLimiter(LOOKERS)
         self._taking = anyio.CapacityLimiter(TAKERS)
         self._listening = anyio.CapacityLimiter(LISTENERS)
@@ -102,18 +107,18 @@ class _Routes:
 
     async def mine(self, request: Request) -> Response:
         """The jobs of whoever asks, the latest first."""
-        glances = await self._ask(self._desk.jobs, visitor_of(request).owner)
-        return JSONResponse({"jobs": [as_told(one, request) for one in glances]}, headers=NOT_KEPT)
+        statuses = await self._ask(self._service.jobs, visitor_of(request).owner)
+        return JSONResponse({"jobs": [as_told(one, request) for one in statuses]}, headers=NOT_KEPT)
 
     async def show(self, request: Request, id: str) -> Response:
         """Where a job stands."""
-        return JSONResponse(as_told(await self._ask(self._desk.glance, id), request), headers=NOT_KEPT)
+        return JSONResponse(as_told(await self._ask(self._service.status, id), request), headers=NOT_KEPT)
 
     def told(self, act: Callable[[str], None]) -> Callable[..., Any]:
         """A route that says something to a job and answers with where it stands then."""
 
         async def route(request: Request, id: str) -> Response:
-            await self._ask(check_owner, self._desk, id, visitor_of(request).owner)
+            await self._ask(check_owner, self._service, id, visitor_of(request).owner)
             await self._ask(act, id)
             return await self.show(request, id)
 
@@ -121,13 +126,13 @@ class _Routes:
 
     async def remove(self, request: Request, id: str) -> Response:
         """Stops a job and removes all of it."""
-        await self._ask(check_owner, self._desk, id, visitor_of(request).owner)
-        await self._ask(self._desk.remove, id)
+        await self._ask(check_owner, self._service, id, visitor_of(request).owner)
+        await self._ask(self._service.remove, id)
         return Response(status_code=204)
 
     async def events(self, request: Request, id: str) -> Response:
         """Server-sent: where the job stands, at every change, until it is at rest."""
-        await self._ask(self._desk.glance, id)  # a wrong id is a 404, not a stream
+        await self._ask(self._service.status, id)  # a wrong id is a 404, not a stream
         headers = {**NOT_KEPT, "X-Accel-Buffering": "no"}
         return StreamingResponse(self._changes(id, request), media_type="text/event-stream", headers=headers)
 
@@ -135,15 +140,15 @@ class _Routes:
         turn, told_at = -1, time.monotonic()
         while not self._readiness.draining:
             try:
-                glance = await anyio.to_thread.run_sync(
-                    self._desk.wait, id, turn, LISTEN_SECONDS, limiter=self._listening
+                status = await anyio.to_thread.run_sync(
+                    self._service.wait, id, turn, LISTEN_SECONDS, limiter=self._listening
                 )
             except MissingError:  # removed meanwhile
                 return
-            if glance.turn != turn:
-                turn, told_at = glance.turn, time.monotonic()
-                yield f"data: {json.dumps(as_told(glance, request))}\n\n"
-                if at_rest(glance):
+            if status.turn != turn:
+                turn, told_at = status.turn, time.monotonic()
+                yield f"data: {json.dumps(as_told(status, request))}\n\n"
+                if at_rest(status):
                     return
                 await anyio.sleep(EVENT_SECONDS)
             elif time.monotonic() - told_at > ALIVE_SECONDS:
@@ -155,40 +160,40 @@ class _Routes:
         offset, limit = _whole(request, "offset", 0), _whole(request, "limit", ITEMS)
         if not 1 <= limit <= MOST_ITEMS:
             raise OptionsError(f"limit must be from 1 to {MOST_ITEMS}; got {limit}.")
-        total = (await self._ask(self._desk.glance, id)).counts.total
-        rows = await self._ask(self._desk.rows, id, offset, limit)
+        total = (await self._ask(self._service.status, id)).counts.total
+        rows = await self._ask(self._service.rows, id, offset, limit)
         part = [{"number": n, **row} for n, row in enumerate(rows, offset)]
         return JSONResponse({"total": total, "offset": offset, "items": _clean(part)}, headers=NOT_KEPT)
 
     async def picture(self, request: Request, id: str, number: str) -> Response:
         """The drawing of an item."""
-        path = await self._ask(thumbnails.picture, self._desk, id, _number(number))
+        path = await self._ask(thumbnails.picture, self._service, id, _number(number))
         return FileResponse(path, filename=path.name, content_disposition_type="inline", headers=_kept(request))
 
     async def thumb(self, request: Request, id: str, number: str) -> Response:
         """A small copy of it."""
         path = await anyio.to_thread.run_sync(
-            thumbnails.thumb, self._desk, id, _number(number), limiter=self._shrinking
+            thumbnails.thumb, self._service, id, _number(number), limiter=self._shrinking
         )
         return FileResponse(path, headers=_kept(request))
 
     async def zip(self, request: Request, id: str) -> Response:
         """What is done so far, and the report."""
-        glance = await self._ask(self._desk.glance, id)
-        pack = await self._ask(packed, self._desk, id)
-        headers = {**NOT_KEPT, "Content-Length": str(pack.size), **attached(zip_name(glance))}
+        status = await self._ask(self._service.status, id)
+        pack = await self._ask(packed, self._service, id)
+        headers = {**NOT_KEPT, "Content-Length": str(pack.size), **attached(zip_name(status))}
         if request.method == "HEAD":
             return Response(headers=headers, media_type=MEDIA_TYPE)
         return StreamingResponse(pack.chunks(), headers=headers, media_type=MEDIA_TYPE)
 
     async def report_csv(self, id: str) -> Response:
         """The report for spreadsheets."""
-        data = report.as_csv(_clean(await self._ask(self._desk.rows, id)))
+        data = report.as_csv(_clean(await self._ask(self._service.rows, id)))
         return Response(data, media_type="text/csv", headers={**NOT_KEPT, **attached("report.csv")})
 
     async def report_json(self, id: str) -> Response:
         """The report for programs."""
-        data = report.as_json(_clean(await self._ask(self._desk.rows, id)))
+        data = report.as_json(_clean(await self._ask(self._service.rows, id)))
         return Response(data, media_type="application/json", headers={**NOT_KEPT, **attached("report.json")})
 
     async def _ask(self, call: Callable[Given, Answer], *given: Given.args, **named: Given.kwargs) -> Answer:
@@ -196,21 +201,21 @@ class _Routes:
         return await anyio.to_thread.run_sync(call, *given, limiter=self._looking)
 
 
-def as_told(glance: Glance, request: Request) -> dict[str, Any]:
+def as_told(status: JobStatus, request: Request) -> dict[str, Any]:
     """A job as JSON."""
-    order, counts = glance.order, glance.counts
-    address = _root(request, glance.id)
-    links = {"self": address, "page": f"{request.scope.get('root_path', '')}/?job={glance.id}"}
+    order, counts = status.order, status.counts
+    address = _root(request, status.id)
+    links = {"self": address, "page": f"{request.scope.get('root_path', '')}/?job={status.id}"}
     links |= {name: f"{address}/{name}" for name in ("events", "items", "zip", "report.csv", "report.json")}
     return {
-        "id": glance.id,
+        "id": status.id,
         "title": order.title,
-        "state": glance.state,
-        "busy": glance.busy,
-        "reason": without_paths(glance.reason),
+        "state": status.state,
+        "busy": status.busy,
+        "reason": without_paths(status.reason),
         "counts": {**asdict(counts), "remaining": counts.remaining},
-        "rate": None if glance.rate is None else round(glance.rate, 3),
-        "seconds_left": None if glance.seconds_left is None else round(glance.seconds_left, 1),
+        "rate": None if status.rate is None else round(status.rate, 3),
+        "seconds_left": None if status.seconds_left is None else round(status.seconds_left, 1),
         "options": asdict(order.options),
         "gate": order.gate,
         "made": datetime.fromtimestamp(order.made, timezone.utc).isoformat(timespec="seconds"),

@@ -21,9 +21,9 @@ from cartoon.errors import OptionsError, ResourceError
 from cartoon.images.decode import read
 from cartoon.images.encode import encode
 from cartoon.jobs import report
-from cartoon.jobs.executors.local import Crew, Threads, Worker
-from cartoon.jobs.executors.ray import OnRay
-from cartoon.jobs.executors.ray_nodes import Site, connected, sites
+from cartoon.jobs.executors.local import Executor, ProcessExecutor, ThreadExecutor
+from cartoon.jobs.executors.ray import RayExecutor
+from cartoon.jobs.executors.ray_nodes import Placement, connected, placements
 from cartoon.jobs.model import Attempt, Order
 from cartoon.jobs.runner import run
 from cartoon.jobs.store.folder import OpenJob, new_id, open_order
@@ -101,9 +101,9 @@ def begun(given: Path, out: Path) -> OpenJob:
     return open_order(Order(new_id(), (str(given),), out, Options(size=64), "model", __version__, time.time()))
 
 
-def drawn(job: OpenJob, crew: Crew, on_each: Callable[[int], None] = lambda count: None) -> list[Attempt]:
+def drawn(job: OpenJob, executor: Executor, on_each: Callable[[int], None] = lambda count: None) -> list[Attempt]:
     attempts = []
-    for attempt in run(job, crew):
+    for attempt in run(job, executor):
         attempts.append(attempt)
         on_each(len(attempts))
     return attempts
@@ -149,13 +149,16 @@ def test_a_killed_worker_a_lost_node_and_a_poison_photo_cost_one_photo(
             cluster.remove_node(cluster.list_all_nodes()[-1], allow_graceful=False)
 
     with closing(begun(given, tmp_path / "out")) as job:
-        with closing(OnRay(cluster.address, settings, load_mortal)) as crew:
-            attempts = drawn(job, crew, trouble)
+        with closing(RayExecutor(cluster.address, settings, load_mortal)) as executor:
+            attempts = drawn(job, executor, trouble)
         assert Counter(attempt.outcome for attempt in attempts) == {"done": 199, "quarantined": 1}
         assert [a.item.name for a in attempts if a.outcome == "quarantined"] == [f"a/120-{POISON}.png"]
         lines = [json.loads(line) for line in (job.folder / "journal.jsonl").read_text().splitlines()]
         assert {line["alone"] for line in lines if line["event"] == "crashed"} == {True, False}
-        with closing(begun(given, tmp_path / "local")) as local, closing(Worker(load_mortal, settings)) as worker:
+        with (
+            closing(begun(given, tmp_path / "local")) as local,
+            closing(ProcessExecutor(load_mortal, settings)) as worker,
+        ):
             drawn(local, worker)
             assert told(job) == told(local)
             for row in told(job):
@@ -178,18 +181,18 @@ def test_a_node_that_joins_gets_work_and_a_job_goes_on_when_its_only_node_is_rep
     def change(count: int) -> None:
         if count == 20:
             artists.append({mark.name for mark in pids.iterdir()})
-            alone = crew.places
+            alone = executor.places
             cluster.add_node(num_cpus=2, object_store_memory=STORE_BYTES)
-            wait_for(lambda: crew.places > alone, 120, "the node that joined has no artist")
+            wait_for(lambda: executor.places > alone, 120, "the node that joined has no artist")
         if count == 100:
             artists.append({mark.name for mark in pids.iterdir() if mark.stat().st_size})
             cluster.remove_node(first)
 
     with (
         closing(begun(given, tmp_path / "out")) as job,
-        closing(OnRay(cluster.address, Settings(styles_dir=pids, device="cpu"), load_mortal)) as crew,
+        closing(RayExecutor(cluster.address, Settings(styles_dir=pids, device="cpu"), load_mortal)) as executor,
     ):
-        assert Counter(attempt.outcome for attempt in drawn(job, crew, change)) == {"done": 160}
+        assert Counter(attempt.outcome for attempt in drawn(job, executor, change)) == {"done": 160}
     assert_exactly_once(job)
     before, after = artists
     assert len(before) == 1
@@ -210,16 +213,16 @@ def test_a_job_without_any_node_left_ends_and_can_go_on(
                 cluster.remove_node(node)
 
     with closing(begun(given, tmp_path / "out")) as job:
-        crew = OnRay(cluster.address, Settings(styles_dir=pids, device="cpu"), load_mortal)
-        with closing(crew), pytest.raises(ResourceError, match="run the same command again"):
-            drawn(job, crew, leave)
+        executor = RayExecutor(cluster.address, Settings(styles_dir=pids, device="cpu"), load_mortal)
+        with closing(executor), pytest.raises(ResourceError, match="run the same command again"):
+            drawn(job, executor, leave)
         assert job.counts.done >= 20
         assert job.counts.remaining == 100 - job.counts.done, "no photo failed for want of a node"
     with (
         closing(begun(given, tmp_path / "out")) as job,
-        closing(Threads(load_mortal(Settings(styles_dir=pids)))) as crew,
+        closing(ThreadExecutor(load_mortal(Settings(styles_dir=pids)))) as executor,
     ):
-        drawn(job, crew)
+        drawn(job, executor)
     assert_exactly_once(job)
 
 
@@ -298,7 +301,7 @@ def test_an_address_where_nobody_listens_is_refused(apart: None) -> None:
 @pytest.mark.slow
 def test_an_artist_that_cannot_be_loaded_is_told_at_once(cluster: Any) -> None:
     with pytest.raises(ResourceError, match="no weights today"):
-        OnRay(cluster.address, Settings(device="cpu"), load_nothing)
+        RayExecutor(cluster.address, Settings(device="cpu"), load_nothing)
 
 
 def load_nothing(settings: Settings) -> Any:
@@ -315,15 +318,15 @@ def node(name: str, cpu: float = 0, gpu: float = 0) -> dict[str, Any]:
         (
             [node("b", 4), node("a", 2)],
             "auto",
-            [Site("a", 0, False, 2), Site("b", 0, False, 2), Site("b", 1, False, 2)],
+            [Placement("a", 0, False, 2), Placement("b", 0, False, 2), Placement("b", 1, False, 2)],
         ),
-        ([node("a", 1), node("head", 0)], "auto", [Site("a", 0, False, 1)]),
-        ([node("a", 5)], "cpu", [Site("a", 0, False, 2), Site("a", 1, False, 2)]),
-        ([node("g", 16, 2), node("a", 8)], "auto", [Site("g", 0, True, 8), Site("g", 1, True, 8)]),
-        ([node("g", 4, 2)], "cpu", [Site("g", 0, False, 2), Site("g", 1, False, 2)]),
+        ([node("a", 1), node("head", 0)], "auto", [Placement("a", 0, False, 1)]),
+        ([node("a", 5)], "cpu", [Placement("a", 0, False, 2), Placement("a", 1, False, 2)]),
+        ([node("g", 16, 2), node("a", 8)], "auto", [Placement("g", 0, True, 8), Placement("g", 1, True, 8)]),
+        ([node("g", 4, 2)], "cpu", [Placement("g", 0, False, 2), Placement("g", 1, False, 2)]),
         ([node("a", 8)], "cuda", []),
         ([], "auto", []),
     ],
 )
-def test_places_for_artists(nodes: list[dict[str, Any]], device: str, wanted: list[Site]) -> None:
-    assert sites(nodes, device, cores=2) == wanted
+def test_places_for_artists(nodes: list[dict[str, Any]], device: str, wanted: list[Placement]) -> None:
+    assert placements(nodes, device, cores=2) == wanted

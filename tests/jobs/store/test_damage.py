@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cartoon.errors import DamagedError, MissingError
-from cartoon.jobs.service.jobs import Ask, Desk
+from cartoon.jobs.service.jobs import JobRequest, JobService
 from cartoon.jobs.store import salvage
 from tests import ROOT
 from tests.fakes import FakeArtist
@@ -41,15 +41,17 @@ def test_two_hundred_random_damages(seed: int) -> None:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """The folder of a finished job of four photos, one of them bad, that nobody has open."""
-    desk = Desk(tmp_path / "jobs", FakeArtist(), model_of, PIXELS)
-    id = desk.create(send(tmp_path / "in", "a.png", "bad.jpg", "b.png", "c.png"), Ask(SMALL, "ann", title="four"))
-    at_rest(desk, id)
-    desk.close()
+    service = JobService(tmp_path / "jobs", FakeArtist(), model_of, PIXELS)
+    id = service.create(
+        send(tmp_path / "in", "a.png", "bad.jpg", "b.png", "c.png"), JobRequest(SMALL, "ann", title="four")
+    )
+    at_rest(service, id)
+    service.close()
     return tmp_path / "jobs" / id
 
 
-def opened(folder: Path) -> Desk:
-    return Desk(folder.parent, FakeArtist(), model_of, PIXELS)
+def opened(folder: Path) -> JobService:
+    return JobService(folder.parent, FakeArtist(), model_of, PIXELS)
 
 
 def rewrite(path: Path, change: Callable[[list[str]], list[str]]) -> None:
@@ -85,36 +87,36 @@ def test_one_wrong_letter_is_noticed(folder: Path, name: str, letter: str) -> No
     text = path.read_text()
     at = text.index(letter)
     path.write_text(text[:at] + chr(ord(text[at]) ^ 1) + text[at + 1 :])
-    desk = opened(folder)
-    glance = desk.glance(folder.name)
-    assert glance.state == "damaged"
-    assert name in glance.reason
-    assert glance.reason.endswith("send the other photos as a new job.")
-    assert [one.id for one in desk.jobs("ann")] == [folder.name], "its owner sees it"
-    assert glance.order.title == "four"
-    desk.close()
+    service = opened(folder)
+    status = service.status(folder.name)
+    assert status.state == "damaged"
+    assert name in status.reason
+    assert status.reason.endswith("send the other photos as a new job.")
+    assert [one.id for one in service.jobs("ann")] == [folder.name], "its owner sees it"
+    assert status.order.title == "four"
+    service.close()
 
 
 def test_a_damaged_job_shows_what_can_be_tied_to_its_photos_and_can_be_removed(folder: Path) -> None:
     rewrite(folder / "items.jsonl", lambda lines: [lines[0], "{broken\n", *lines[2:]])
     rewrite(folder / "journal.jsonl", lambda lines: [line.replace("c.png", "b.png") for line in lines])
-    desk = opened(folder)
-    assert desk.glance(folder.name).counts.done == 2
-    assert {entry.item.name for entry, _ in desk.settled(folder.name)} == {"a.png", "bad.jpg", "b.png"}
-    rows = desk.rows(folder.name)
+    service = opened(folder)
+    assert service.status(folder.name).counts.done == 2
+    assert {entry.item.name for entry, _ in service.settled(folder.name)} == {"a.png", "bad.jpg", "b.png"}
+    rows = service.rows(folder.name)
     assert [row["photo"] for row in rows] == ["a.png", "bad.jpg", "b.png", "c.png"]
     assert [row["outcome"] for row in rows] == ["done", "failed", "done", "waiting"]
-    for act in (desk.resume, desk.retry):
+    for act in (service.resume, service.retry):
         with pytest.raises(DamagedError, match=r"line 2 of items.jsonl is not what was written and 1 more"):
             act(folder.name)
-    desk.pause(folder.name)
-    desk.cancel(folder.name)
-    assert desk.glance(folder.name).state == "damaged"
-    desk.remove(folder.name)
+    service.pause(folder.name)
+    service.cancel(folder.name)
+    assert service.status(folder.name).state == "damaged"
+    service.remove(folder.name)
     with pytest.raises(MissingError):
-        desk.glance(folder.name)
+        service.status(folder.name)
     assert list(folder.parent.iterdir()) == []
-    desk.close()
+    service.close()
 
 
 def test_what_only_the_journal_tells_of_is_shown_and_the_rest_has_a_place(folder: Path) -> None:
@@ -133,10 +135,10 @@ def test_what_only_the_journal_tells_of_is_shown_and_the_rest_has_a_place(folder
 
 @pytest.mark.parametrize("kind", ["line", "all"])
 def test_lines_of_another_job_are_none_of_this_one(folder: Path, tmp_path: Path, kind: str) -> None:
-    desk = opened(folder)
-    other = desk.create(send(tmp_path / "in2", "a.png", "x.jpg", "b.png", "c.png"), Ask(SMALL))
-    at_rest(desk, other)
-    desk.close()
+    service = opened(folder)
+    other = service.create(send(tmp_path / "in2", "a.png", "x.jpg", "b.png", "c.png"), JobRequest(SMALL))
+    at_rest(service, other)
+    service.close()
     theirs = (folder.parent / other / "items.jsonl").read_text()
     rewrite(
         folder / "items.jsonl", lambda lines: [theirs] if kind == "all" else [theirs.splitlines(True)[0], *lines[1:]]
@@ -149,10 +151,10 @@ def test_lines_of_another_job_are_none_of_this_one(folder: Path, tmp_path: Path,
 def test_a_job_of_an_earlier_version_opens_and_goes_on(folder: Path) -> None:
     without_sums(folder)
     rewrite(folder / "journal.jsonl", lambda lines: lines[:-1])
-    desk = opened(folder)
-    assert at_rest(desk, folder.name) == "finished"
-    assert desk.glance(folder.name).counts.done == 3
-    desk.close()
+    service = opened(folder)
+    assert at_rest(service, folder.name) == "finished"
+    assert service.status(folder.name).counts.done == 3
+    service.close()
     assert salvage.read(folder).damage == ()
 
 
@@ -184,9 +186,9 @@ def test_what_a_killed_process_had_not_begun_is_no_job_and_goes(folder: Path) ->
     (left / "inputs").mkdir(parents=True)
     (left / "results").mkdir()
     (left / "inputs" / "000000").write_bytes(b"x")
-    desk = opened(folder)
+    service = opened(folder)
     with pytest.raises(MissingError):
-        desk.glance(left.name)
-    desk.sweep(3600)
+        service.status(left.name)
+    service.sweep(3600)
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
-    desk.close()
+    service.close()

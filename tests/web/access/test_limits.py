@@ -9,7 +9,7 @@ import pytest
 
 from cartoon.errors import LimitError
 from cartoon.images.encode import encode
-from cartoon.jobs.service.jobs import Ask, Desk, Sent
+from cartoon.jobs.service.jobs import JobRequest, JobService, Sent
 from cartoon.options import Options
 from cartoon.settings import Settings
 from cartoon.web.access.limits import SHARED, Limits
@@ -25,16 +25,16 @@ MB = 2**20
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
+def service(tmp_path: Path) -> Iterator[JobService]:
     artist = FakeArtist()
-    desk = Desk(tmp_path / "jobs", artist, model_of(artist), 10**6)
-    yield desk
-    desk.close()
+    service = JobService(tmp_path / "jobs", artist, model_of(artist), 10**6)
+    yield service
+    service.close()
 
 
-def test_requests_are_counted_and_come_back_with_time(desk: Desk) -> None:
+def test_requests_are_counted_and_come_back_with_time(service: JobService) -> None:
     now = [0.0]
-    limits = Limits(SETTINGS, desk, lambda: now[0])
+    limits = Limits(SETTINGS, service, lambda: now[0])
     for _ in range(5):
         limits.ask(ANN)
     with pytest.raises(LimitError, match="CARTOON_VISITOR_REQUESTS"):
@@ -47,16 +47,16 @@ def test_requests_are_counted_and_come_back_with_time(desk: Desk) -> None:
         limits.ask(ANN)
 
 
-def test_new_cookies_from_one_address_do_not_multiply_what_it_may(desk: Desk) -> None:
-    limits = Limits(SETTINGS, desk, lambda: 0.0)
+def test_new_cookies_from_one_address_do_not_multiply_what_it_may(service: JobService) -> None:
+    limits = Limits(SETTINGS, service, lambda: 0.0)
     for number in range(5 * SHARED):
         limits.ask(Visitor(f"{number:032x}", "10.0.0.1"))
     with pytest.raises(LimitError):
         limits.ask(Visitor("f" * 32, "10.0.0.1"))
 
 
-def test_bytes_on_the_disk_are_counted_until_they_are_gone(desk: Desk, tmp_path: Path) -> None:
-    limits = Limits(SETTINGS, desk)
+def test_bytes_on_the_disk_are_counted_until_they_are_gone(service: JobService, tmp_path: Path) -> None:
+    limits = Limits(SETTINGS, service)
     limits.check_room(ANN, MB)
     folder = tmp_path / "upload"
     folder.mkdir()
@@ -73,16 +73,16 @@ def test_bytes_on_the_disk_are_counted_until_they_are_gone(desk: Desk, tmp_path:
 def test_unfinished_jobs_are_counted_and_an_owners_earlier_ones_are_known(tmp_path: Path) -> None:
     door = threading.Event()
     artist = TroubledArtist(lambda name: door.wait(60) and None)
-    desk = Desk(tmp_path / "jobs", artist, model_of(artist), 10**6)
+    service = JobService(tmp_path / "jobs", artist, model_of(artist), 10**6)
     picture = encode(np.full((30, 40, 3), 90, np.uint8), None, "png")
 
     def start(visitor: Visitor) -> str:
         photo = tmp_path / "photo"
         photo.write_bytes(picture)
-        return desk.create([Sent(photo, "a.png")], Ask(Options(), visitor.owner))
+        return service.create([Sent(photo, "a.png")], JobRequest(Options(), visitor.owner))
 
     earlier = [start(ANN) for _ in range(2)]
-    limits = Limits(SETTINGS, desk)  # of a server that has just started
+    limits = Limits(SETTINGS, service)  # of a server that has just started
     with pytest.raises(LimitError, match="CARTOON_VISITOR_JOBS"):
         limits.check_jobs(ANN)
     nobodys = []
@@ -95,7 +95,7 @@ def test_unfinished_jobs_are_counted_and_an_owners_earlier_ones_are_known(tmp_pa
     limits.check_jobs(BOB)
     door.set()
     for id in (*earlier, *nobodys):
-        wait_for(lambda id=id: desk.glance(id).state == "finished")
+        wait_for(lambda id=id: service.status(id).state == "finished")
     limits.check_jobs(ANN)
     limits.check_jobs(NOBODY)
-    desk.close()
+    service.close()

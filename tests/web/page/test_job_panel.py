@@ -7,7 +7,7 @@ import pytest
 
 from cartoon.errors import UnsupportedError
 from cartoon.jobs.model import Attempt, Counts, Entry, Item, Order
-from cartoon.jobs.service.jobs import Glance, State
+from cartoon.jobs.service.jobs import JobStatus, State
 from cartoon.options import Options
 from cartoon.web.messages import at_rest, duration, machine_line, sentence, zip_name
 from cartoon.web.page import job_panel
@@ -17,8 +17,10 @@ NASTY = "<img src=x onerror=alert(1)>.jpg"
 ORDER = Order(ID, (), Path("/data/jobs") / ID / "results", Options(), "", "1", 0.0, title="Zoë.jpg")
 
 
-def glance(state: State, counts: Counts, rate: float | None = None, left: float | None = None, why: str = "") -> Glance:
-    return Glance(ID, ORDER, state, counts, rate, left, why, 1)
+def status(
+    state: State, counts: Counts, rate: float | None = None, left: float | None = None, why: str = ""
+) -> JobStatus:
+    return JobStatus(ID, ORDER, state, counts, rate, left, why, 1)
 
 
 def drawn(number: int, name: str = "a.jpg", flaws: tuple[str, ...] = ()) -> tuple[Entry, Attempt]:
@@ -37,27 +39,27 @@ def failed(number: int, name: str) -> tuple[Entry, Attempt]:
 @pytest.mark.parametrize(
     ("now", "told"),
     [
-        (glance("waiting", Counts(60)), "Waiting to draw 60 of 60 photos"),
-        (glance("running", Counts(60, done=33)), "Drawing 34/60"),
-        (glance("running", Counts(60, done=33), 5.12, 5.6), "Drawing 34/60, 5.1 a second, about 6 s left"),
-        (glance("running", Counts(9000, done=10), 0.2, 9000), "Drawing 11/9000, 12 a minute, about 2.5 h left"),
-        (glance("paused", Counts(9, done=3)), "Paused at 3/9: go on whenever you like"),
+        (status("waiting", Counts(60)), "Waiting to draw 60 of 60 photos"),
+        (status("running", Counts(60, done=33)), "Drawing 34/60"),
+        (status("running", Counts(60, done=33), 5.12, 5.6), "Drawing 34/60, 5.1 a second, about 6 s left"),
+        (status("running", Counts(9000, done=10), 0.2, 9000), "Drawing 11/9000, 12 a minute, about 2.5 h left"),
+        (status("paused", Counts(9, done=3)), "Paused at 3/9: go on whenever you like"),
         (
-            glance("paused", Counts(9, done=3), why="The disk is full: free some."),
+            status("paused", Counts(9, done=3), why="The disk is full: free some."),
             "Paused at 3/9: The disk is full: free some",
         ),
-        (glance("finished", Counts(60, done=58, failed=1, quarantined=1)), "Done: 58 drawn, 2 could not be"),
-        (glance("finished", Counts(2, done=2, flagged=1)), "Done: 2 drawn, 1 to look at"),
-        (glance("cancelled", Counts(9, done=3)), "Cancelled: 3 drawn"),
+        (status("finished", Counts(60, done=58, failed=1, quarantined=1)), "Done: 58 drawn, 2 could not be"),
+        (status("finished", Counts(2, done=2, flagged=1)), "Done: 2 drawn, 1 to look at"),
+        (status("cancelled", Counts(9, done=3)), "Cancelled: 3 drawn"),
     ],
 )
-def test_a_sentence_says_where_a_job_stands(now: Glance, told: str) -> None:
+def test_a_sentence_says_where_a_job_stands(now: JobStatus, told: str) -> None:
     assert sentence(now) == told
 
 
 def test_a_reason_names_no_place_on_the_disk() -> None:
     why = f"Another process works on this job in {ORDER.out}: wait until it has ended."
-    assert sentence(glance("paused", Counts(9), why=why)).endswith(
+    assert sentence(status("paused", Counts(9), why=why)).endswith(
         "Another process works on this job in the job's folder: wait until it has ended"
     )
 
@@ -67,10 +69,10 @@ def test_durations_are_told_in_seconds_minutes_and_hours() -> None:
 
 
 def test_a_job_is_at_rest_when_nothing_of_it_is_under_way() -> None:
-    paused = glance("paused", Counts(9))
+    paused = status("paused", Counts(9))
     assert at_rest(paused)
     assert not at_rest(replace(paused, busy=True))
-    assert not at_rest(glance("running", Counts(9)))
+    assert not at_rest(status("running", Counts(9)))
 
 
 def test_the_machine_in_a_line() -> None:
@@ -79,13 +81,13 @@ def test_the_machine_in_a_line() -> None:
 
 
 def test_a_zip_is_called_after_the_jobs_title() -> None:
-    assert zip_name(glance("finished", Counts(1))) == "Zoë-anime.zip"
+    assert zip_name(status("finished", Counts(1))) == "Zoë-anime.zip"
     for title, name in (("", "cartoons-anime.zip"), ("../a/b", "_a_b-anime.zip"), ("...", "cartoons-anime.zip")):
-        assert zip_name(replace(glance("finished", Counts(1)), order=replace(ORDER, title=title))) == name
+        assert zip_name(replace(status("finished", Counts(1)), order=replace(ORDER, title=title))) == name
 
 
 def test_a_strangers_name_is_never_markup() -> None:
-    job = replace(glance("finished", Counts(1, done=1)), order=replace(ORDER, title=NASTY))
+    job = replace(status("finished", Counts(1, done=1)), order=replace(ORDER, title=NASTY))
     for shown in (
         job_panel.gallery(ID, [drawn(0, NASTY)], 1),
         job_panel.gallery(ID, [drawn(0, '" onload="alert(1)')], 1),
@@ -116,6 +118,6 @@ def test_of_many_failures_the_first_hundred_are_told() -> None:
 
 
 def test_the_zip_can_be_had_before_the_end() -> None:
-    assert job_panel.zip_link(glance("running", Counts(9))) == ""
-    assert "Download zip (3 pictures so far)" in job_panel.zip_link(glance("running", Counts(9, done=3)))
-    assert "Download zip (1 picture)" in job_panel.zip_link(glance("finished", Counts(1, done=1)))
+    assert job_panel.zip_link(status("running", Counts(9))) == ""
+    assert "Download zip (3 pictures so far)" in job_panel.zip_link(status("running", Counts(9, done=3)))
+    assert "Download zip (1 picture)" in job_panel.zip_link(status("finished", Counts(1, done=1)))

@@ -16,7 +16,7 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 
 from cartoon.images.encode import encode
-from cartoon.jobs.service.jobs import Desk
+from cartoon.jobs.service.jobs import JobService
 from cartoon.settings import Settings
 from cartoon.web.access.visitors import COOKIE, visitor_of
 from cartoon.web.intake import Reception, model_of
@@ -235,9 +235,9 @@ BOB = Asker({COOKIE: "b" * 32}, {})
 @pytest.fixture
 def reception(tmp_path: Path) -> Iterator[Reception]:
     artist = FakeArtist()
-    desk = Desk(tmp_path / "jobs", artist, model_of(artist), 10**6)
-    yield Reception(desk, artist, Settings(max_upload_mb=1), tmp_path / "incoming")
-    desk.close()
+    service = JobService(tmp_path / "jobs", artist, model_of(artist), 10**6)
+    yield Reception(service, artist, Settings(max_upload_mb=1), tmp_path / "incoming")
+    service.close()
 
 
 @pytest.fixture
@@ -272,8 +272,8 @@ def part(shown: list[Any], name: str) -> Any:
 
 
 def finished(jobs: JobActions, id: str) -> None:
-    while (glance := jobs.reception.desk.wait(id, -1, 0.1)).busy or glance.state != "finished":
-        assert glance.state in ("waiting", "running", "finished")
+    while (status := jobs.reception.service.wait(id, -1, 0.1)).busy or status.state != "finished":
+        assert status.state in ("waiting", "running", "finished")
 
 
 def _paint(path: Path, shade: int) -> Path:
@@ -297,7 +297,7 @@ def test_a_plain_colour_of_the_picker_becomes_a_background(
     jobs: JobActions, photo: Path, picked: str, upload: Sender
 ) -> None:
     id = part(jobs.start(ANN, [upload(photo)], *values(background=PLAIN_COLOUR, colour=picked)), "job")
-    assert jobs.reception.desk.glance(id).order.options.background == "#0c2d06"
+    assert jobs.reception.service.status(id).order.options.background == "#0c2d06"
 
 
 def test_photos_of_the_page_become_a_job_and_stay_where_they_are(
@@ -375,7 +375,7 @@ def test_a_fault_of_ours_is_a_sentence_and_names_no_file(
     def fault(name: str) -> None:
         raise RuntimeError(f"'{name}' is to blame, see /home/ann/{name}")
 
-    broken = Actions(Reception(reception.desk, TroubledArtist(fault), reception.settings, reception.folder), files)
+    broken = Actions(Reception(reception.service, TroubledArtist(fault), reception.settings, reception.folder), files)
     with pytest.raises(gr.Error, match="Something went wrong on our side"):
         broken.draw_one(ANN, upload(photo), *values())
     assert "an action of the page failed" in caplog.text
@@ -391,8 +391,8 @@ def test_pause_resume_cancel_and_retry(tmp_path: Path, files: VisitorFiles, uplo
             raise ZeroDivisionError
 
     artist = TroubledArtist(trouble)
-    desk = Desk(tmp_path / "jobs", artist, model_of(artist), 10**6)
-    jobs = JobActions(Reception(desk, artist, Settings(), tmp_path / "incoming"), files)
+    service = JobService(tmp_path / "jobs", artist, model_of(artist), 10**6)
+    jobs = JobActions(Reception(service, artist, Settings(), tmp_path / "incoming"), files)
     photos = [upload(_paint(tmp_path / f"{n}.png", n)) for n in range(8)]
     id = part(jobs.start(ANN, photos, *values()), "job")
     reached.acquire()
@@ -409,7 +409,7 @@ def test_pause_resume_cancel_and_retry(tmp_path: Path, files: VisitorFiles, uplo
     jobs.retry(ANN, id)
     finished(jobs, id)
     assert "Done: 8 drawn" in part(jobs.tick(ANN, id, ""), "progress")
-    desk.close()
+    service.close()
 
 
 def test_the_options_of_a_job_go_back_into_the_form(jobs: JobActions, photo: Path, upload: Sender) -> None:

@@ -19,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from cartoon.errors import ResourceError
 from cartoon.images.encode import encode
-from cartoon.jobs.service.jobs import Desk
+from cartoon.jobs.service.jobs import JobService
 from cartoon.settings import Settings
 from cartoon.web.intake import Reception, model_of
 from cartoon.web.readiness import Readiness
@@ -41,18 +41,18 @@ Maker = Callable[..., FastAPI]
 
 @pytest.fixture
 def make_app(tmp_path: Path) -> Iterator[Maker]:
-    """Makes an app of REST alone; its desk is closed afterwards."""
-    desks: list[Desk] = []
+    """Makes an app of REST alone; its service is closed afterwards."""
+    services: list[JobService] = []
 
     def made(artist: FakeArtist, readiness: Readiness | None = None) -> FastAPI:
-        app, desk = FastAPI(), Desk(tmp_path / f"jobs{len(desks)}", artist, model_of(artist), 10**6)
-        desks.append(desk)
-        cartoonize.install(app, Reception(desk, artist, SETTINGS, tmp_path / "incoming"), readiness or Readiness())
+        app, service = FastAPI(), JobService(tmp_path / f"jobs{len(services)}", artist, model_of(artist), 10**6)
+        services.append(service)
+        cartoonize.install(app, Reception(service, artist, SETTINGS, tmp_path / "incoming"), readiness or Readiness())
         return app
 
     yield made
-    for desk in desks:
-        desk.close()
+    for service in services:
+        service.close()
     assert not list((tmp_path / "incoming").glob("*"))  # no upload is left behind
 
 

@@ -20,7 +20,7 @@ from PIL import Image
 
 from cartoon.errors import StorageError
 from cartoon.images.encode import encode
-from cartoon.jobs.service.jobs import Desk
+from cartoon.jobs.service.jobs import JobService
 from cartoon.settings import Settings
 from cartoon.web import intake, multipart
 from cartoon.web.access.visitors import COOKIE, Owners
@@ -41,7 +41,7 @@ class Served:
 
     home: Path
     artist: FakeArtist
-    desk: Desk
+    service: JobService
     readiness: Readiness
     app: FastAPI
 
@@ -58,17 +58,17 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Served]]:
     def served(artist: FakeArtist | None = None, **changed: Any) -> Served:
         artist = artist or FakeArtist()
         settings = Settings(data_dir=tmp_path, **{"max_upload_mb": 1, "max_job_mb": 2, **changed})
-        desk, readiness, app = Desk(tmp_path / "jobs", artist, model_of(artist), 10**6), Readiness(), FastAPI()
-        reception = Reception(desk, artist, settings, tmp_path / "incoming")
+        service, readiness, app = JobService(tmp_path / "jobs", artist, model_of(artist), 10**6), Readiness(), FastAPI()
+        reception = Reception(service, artist, settings, tmp_path / "incoming")
         jobs.install(app, reception, readiness)
         cartoonize.install(app, reception, readiness)
         app.add_middleware(Owners)
-        made.append(Served(tmp_path, artist, desk, readiness, app))
+        made.append(Served(tmp_path, artist, service, readiness, app))
         return made[-1]
 
     yield served
     for one in made:
-        one.desk.close()
+        one.service.close()
 
 
 @pytest.fixture
@@ -294,7 +294,7 @@ def test_a_job_outlives_its_server(serve: Callable[..., Served]) -> None:
         owner = client.cookies[COOKIE]
         reached.acquire()
         threading.Timer(0.2, gate.set).start()
-        first.desk.close()
+        first.service.close()
         assert client.get(f"{JOBS}/{id}").json()["counts"]["remaining"] > 0
     with TestClient(serve().app, cookies={COOKIE: owner}) as client:
         assert at_rest(client, id)["counts"]["done"] == 12
@@ -316,7 +316,7 @@ def test_a_damaged_job_says_so_gives_what_it_has_and_can_be_deleted(
         id, healthy = send(client, "a.png", "b.png"), send(client, "c.png")
         at_rest(client, id)
         owner = client.cookies[COOKIE]
-        first.desk.close()
+        first.service.close()
     journal = tmp_path / "jobs" / id / "journal.jsonl"
     lines = journal.read_bytes().splitlines(keepends=True)
     journal.write_bytes(lines[0] + lines[1].replace(b"done", b"dome"))

@@ -1,4 +1,4 @@
-"""A server's desk without its doors, as it starts within a second: `python -m tests.fake_desk FOLDER PHOTOS`.
+"""A server's job service without its doors, as it starts within a second: `python -m tests.fake_service FOLDER PHOTOS`.
 
 Over FOLDER/jobs, with an artist that takes DRAWING_SECONDS; it sends PHOTOS as a job where there is none, and ends once
 all jobs have. Photos called POISON kill the process that draws them. A line in FOLDER/log for every photo begun.
@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Final
 
 from cartoon.images.types import Cartoon, Photo
-from cartoon.jobs.executors.local import Spare, Worker
-from cartoon.jobs.service.jobs import Ask, Desk, Sent
+from cartoon.jobs.executors.local import IsolatedExecutor, ProcessExecutor
+from cartoon.jobs.service.jobs import JobRequest, JobService, Sent
 from cartoon.options import Options
 from cartoon.settings import Settings
 from tests.fakes import FakeArtist
@@ -51,15 +51,15 @@ def load_slow(settings: Settings) -> SlowArtist:
 def main(home: Path, photos: Path) -> None:
     """Run the jobs to their end."""
     settings = Settings(data_dir=home)
-    spare = Spare(partial(Worker, load_slow, settings))
-    desk = Desk(home / "jobs", load_slow(settings), lambda style: "m", 10**8, spare=spare)
-    if not desk.jobs(OWNER):
+    spare = IsolatedExecutor(partial(ProcessExecutor, load_slow, settings))
+    service = JobService(home / "jobs", load_slow(settings), lambda style: "m", 10**8, spare=spare)
+    if not service.jobs(OWNER):
         (home / "sent").mkdir(exist_ok=True)
         sent = [Sent(Path(shutil.copy(path, home / "sent")), path.name) for path in sorted(photos.rglob("*.[jp][pn]g"))]
-        desk.create(sent, Ask(Options(size=64), OWNER))
-    while {glance.state for glance in desk.jobs(OWNER)} & {"waiting", "running"}:
+        service.create(sent, JobRequest(Options(size=64), OWNER))
+    while {status.state for status in service.jobs(OWNER)} & {"waiting", "running"}:
         time.sleep(0.02)
-    desk.close()
+    service.close()
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import threading
 import time
 
 from cartoon.errors import CartoonError, DamagedError
-from cartoon.jobs.executors.fair import Lanes
+from cartoon.jobs.executors.fair import FairExecutor
 from cartoon.jobs.runner import run
 from cartoon.jobs.service.fairness import AT_ONCE, TURN_SECONDS, Claim, gives_way, next_of
 from cartoon.jobs.service.served import OURS, HaltedError, ServedJob
@@ -13,13 +13,13 @@ from cartoon.jobs.service.served import OURS, HaltedError, ServedJob
 log = logging.getLogger(__name__)
 
 
-class Floor:
+class JobScheduler:
     """Draws jobs, AT_ONCE of them at a time; only those have a thread and open files.
 
     changed: guards all that is in memory and is told of every change; whoever calls enqueue or leave holds it.
     """
 
-    def __init__(self, lanes: Lanes, max_pixels: int, changed: threading.Condition) -> None:
+    def __init__(self, lanes: FairExecutor, max_pixels: int, changed: threading.Condition) -> None:
         self._lanes, self._max_pixels, self._changed = lanes, max_pixels, changed
         self._waiting: dict[str, ServedJob] = {}
         self._running: dict[str, ServedJob] = {}
