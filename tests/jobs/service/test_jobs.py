@@ -18,7 +18,7 @@ import pytest
 from cartoon.errors import BusyError, InputError, MissingError, StorageError, StyleError
 from cartoon.images.decode import read
 from cartoon.images.encode import encode
-from cartoon.jobs.service import fairness, places
+from cartoon.jobs.service import fairness, scheduler
 from cartoon.jobs.service.jobs import JobRequest, JobService, Sent
 from cartoon.jobs.store import journal, salvage
 from cartoon.options import Options
@@ -324,7 +324,7 @@ def test_a_list_of_many_jobs_reads_no_file(root: Path, tmp_path: Path, monkeypat
 def test_jobs_that_wait_have_neither_a_thread_nor_an_open_file(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(places, "TURN_SECONDS", 10 * PATIENCE)
+    monkeypatch.setattr(scheduler, "TURN_SECONDS", 10 * PATIENCE)
     door = Doorkeeper()
     service = JobService(root, TroubledArtist(door), model_of, PIXELS)
     ids = [service.create(send(tmp_path / "in", "a.png", "b.png"), JobRequest(SMALL, f"{n % 3}")) for n in range(40)]
@@ -342,7 +342,7 @@ def test_jobs_that_wait_have_neither_a_thread_nor_an_open_file(
 def test_an_owner_with_many_large_jobs_keeps_nobody_waiting(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(places, "TURN_SECONDS", 0.0)
+    monkeypatch.setattr(scheduler, "TURN_SECONDS", 0.0)
     artist = TroubledArtist(lambda name: time.sleep(0.005))
     service = JobService(root, artist, model_of, PIXELS)
     many = [
