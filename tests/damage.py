@@ -35,7 +35,7 @@ from cartoon.jobs.store.journal import Journal
 from cartoon.options import Options
 from cartoon.web import thumbnails
 from cartoon.web.zip_stream import packed
-from tests.fakes import CARDS, TroubledArtist
+from tests.fakes import CARDS, TroubledArtist, spec_of
 from tests.waiting import wait_for
 
 PATIENCE = 60.0
@@ -92,7 +92,7 @@ class Jobs:
             if int(name[2]) >= upto:
                 service.pause(next(iter(service.jobs(owner))).id)
 
-        service = JobService(self.root, TroubledArtist(draw), model_of, 10**6)
+        service = JobService(self.root, spec_of(TroubledArtist(draw)), model_of, 10**6)
         id = service.create(sent, JobRequest(OPTIONS, owner, title=f"{letter}s"))
         wait_for(lambda: service.status(id).state in AT_REST and not service.status(id).busy, PATIENCE)
         service.close()
@@ -126,7 +126,7 @@ def damage(folder: Path, chance: random.Random) -> str:
 def check(jobs: Jobs) -> dict[str, str]:
     """Start a service and look at everything; the states of the two jobs. Raises AssertionError where it is wrong."""
     damaged = [id for id in (jobs.finished, jobs.half) if os.path.lexists(jobs.root / id)]
-    service = JobService(jobs.root, TroubledArtist(lambda name: None), model_of, 10**6)
+    service = JobService(jobs.root, spec_of(TroubledArtist(lambda name: None)), model_of, 10**6)
     try:
         for id in (*damaged, jobs.healthy):
             wait_for(lambda id=id: service.status(id).state in AT_REST and not service.status(id).busy, PATIENCE)
@@ -353,7 +353,10 @@ def damages(place: Path, count: int, seed: int, tell: Callable[[str], None] = la
 def begun(place: Path, overwrite: bool = False) -> list[Attempt]:
     """What `run IN -o OUT` does."""
     asked = Order(new_id(), (str(place / "in"),), place / "out", OPTIONS, "m", "0", time.time(), overwrite=overwrite)
-    with closing(open_order(asked)) as job, closing(ThreadExecutor(TroubledArtist(lambda name: None))) as executor:
+    with (
+        closing(open_order(asked)) as job,
+        closing(ThreadExecutor(spec_of(TroubledArtist(lambda name: None)))) as executor,
+    ):
         return [*job.again(), *run(job, executor)]
 
 

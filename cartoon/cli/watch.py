@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Final
 
 from cartoon.cli.output import DONE, FAILED, event_of, reporter, stopping
-from cartoon.cli.run import Load, Request, executor_for, order_of, summary_of
+from cartoon.cli.run import Request, executor_for, order_of, summary_of
 from cartoon.errors import OptionsError
+from cartoon.jobs.executors.base import Load
 from cartoon.jobs.runner import run
 from cartoon.jobs.store import index
 from cartoon.jobs.store.folder import open_order

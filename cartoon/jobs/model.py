@@ -92,6 +92,39 @@ class Order:
 
 
 @dataclass(frozen=True)
+class Task:
+    """One photo to draw, in any process.
+
+    number: of the item. source: its file. name: for sentences. root, output: the folder of all results, which must
+    exist, and the result's place in it. mark: begins the names of temporary files.
+    """
+
+    number: int
+    source: str
+    name: str
+    root: str
+    output: str
+    options: Options
+    gate: Gate
+    max_pixels: int
+    mark: str = ""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a worker says of a Task: an error, or what lies in the output file now."""
+
+    error: CartoonError | None = None
+    sha256: str = ""
+    size: int = 0
+    seconds: float = 0.0
+    faces: int = 0
+    score: float | None = None
+    flaws: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Attempt:
     """What became of one item: `output` when there is a picture, `error` when it failed, never both.
 

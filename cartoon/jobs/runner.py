@@ -10,18 +10,20 @@ from typing import Final
 
 from cartoon.errors import CartoonError, QuarantineError, ResourceError, StorageError, WorkerLostError
 from cartoon.images.decode import MAX_PIXELS
-from cartoon.jobs.executors.local import Executor
+from cartoon.jobs.executors.base import Executor
 from cartoon.jobs.model import (
     Attempt,
     Entry,
     How,
     Losses,
     Outcome,
+    Result,
+    Task,
     leaders,
     next_try,
     wait_before_retry,
 )
-from cartoon.jobs.photo import Result, Task, explained, put
+from cartoon.jobs.photo import explained, put
 from cartoon.jobs.queue import Next, Waiting
 from cartoon.jobs.store.folder import OpenJob
 
@@ -108,7 +110,7 @@ class _Run:
         """Start what there is room for."""
         while not self._halted():
             under_way = [drawing.how for drawing in self._under_way.values()]
-            following = self._waiting.next(time.monotonic(), under_way, self._executor.places)
+            following = self._waiting.next(time.monotonic(), under_way, self._executor.slots)
             if following is None:
                 return
             self._start(following)
@@ -137,8 +139,8 @@ class _Run:
         except StorageError as problem:
             self._storage = problem
             return
-        draw = self._executor.apart if how == "apart" else self._executor.submit
-        self._under_way[draw(self._task(entry))] = _Drawing(entry, how)
+        drawing = self._executor.submit(self._task(entry), isolated=how == "apart")
+        self._under_way[drawing] = _Drawing(entry, how)
         self._order.append(number)
 
     def _settled_at_once(self, entry: Entry) -> Attempt | None:

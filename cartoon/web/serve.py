@@ -11,7 +11,6 @@ import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import CancelledError
 from contextlib import asynccontextmanager, suppress
-from functools import partial
 from types import FrameType
 from typing import Final
 
@@ -20,7 +19,8 @@ from fastapi import FastAPI
 
 from cartoon.errors import CartoonError, OptionsError
 from cartoon.images.decode import decoding
-from cartoon.jobs.executors.local import IsolatedExecutor, ProcessExecutor, load_cartoonizer
+from cartoon.jobs.executors.base import Load, WorkerSpec
+from cartoon.jobs.executors.local import load_cartoonizer
 from cartoon.jobs.photo import Judge
 from cartoon.jobs.service.jobs import JobService
 from cartoon.settings import Settings
@@ -66,14 +66,15 @@ def create_app(
     settings: Settings,
     warm: Callable[[], None] | None = None,
     judge: Judge | None = None,
-    spare: IsolatedExecutor | None = None,
+    isolated: Load | None = None,
 ) -> FastAPI:
     """REST under /api/v1, /healthz, /readyz and /metrics, the page and its own endpoints at `/`, for any ASGI server.
 
     warm: draws the artist's first picture, in a thread once the app starts; the app says that it is ready when that is
     done, or from the start without it. `app.state.readiness` tells everybody and is told to drain.
     judge: the quality gate of jobs. They live under `settings.data_dir`, and go on with the next app made over it.
-    spare: for the last tries of photos that this process may have died over; without it they are made here.
+    isolated: what a process of its own loads for the last try of a photo that this one may have died over; without it
+    such tries are made here.
     """
     home = open_home(settings.data_dir)
     # Written, not read: Gradio takes these two from the environment only, and reads them while its page is built.
@@ -82,7 +83,8 @@ def create_app(
     from cartoon.web.page import page  # here, so that Gradio is imported after the lines above
 
     decoding.allow(settings.max_pixels_under_way)
-    service = JobService(home.jobs, artist, model_of(artist), settings.max_pixels, judge, spare)
+    spec = WorkerSpec(lambda _: artist, settings, judge, isolated)
+    service = JobService(home.jobs, spec, model_of(artist), settings.max_pixels)
     metrics.watch_jobs(service.states)
     reception, files = Reception(service, artist, settings, home.incoming), VisitorFiles(home.page)
 
@@ -129,9 +131,8 @@ def serve(settings: Settings) -> None:
         from cartoon.quality.gate import judge
 
         artist = Cartoonizer.load(settings.device, settings.precision, settings.styles_dir)
-        spare = IsolatedExecutor(partial(ProcessExecutor, load_cartoonizer, settings, judge))
         try:
-            app = create_app(artist, settings, artist.warm, judge, spare)
+            app = create_app(artist, settings, artist.warm, judge, load_cartoonizer)
             port = listener.getsockname()[1]
             _log.info("open http://%s:%d", settings.host, port, extra={"event": "serving"})
             exposed = exposure(settings, port)

@@ -31,11 +31,10 @@ from cartoon.errors import (
 )
 from cartoon.files import FULL
 from cartoon.jobs import report
+from cartoon.jobs.executors.base import WorkerSpec
 from cartoon.jobs.executors.fair import FairExecutor
-from cartoon.jobs.executors.local import IsolatedExecutor
 from cartoon.jobs.inputs.zips import unpack
 from cartoon.jobs.model import Attempt, Counts, Entry, Gate, Item, Order, State
-from cartoon.jobs.photo import Judge, Stylizer
 from cartoon.jobs.service.scheduler import JobScheduler
 from cartoon.jobs.service.served import JobContents, ServedJob
 from cartoon.jobs.store import salvage
@@ -93,20 +92,11 @@ class JobStatus:
 
 
 class JobService:
-    """Jobs over one artist; safe to call from any thread, and never the second over one root."""
+    """Jobs over one executor; safe to call from any thread, and never the second over one root."""
 
-    def __init__(
-        self,
-        root: Path,
-        artist: Stylizer,
-        model_of: Callable[[str], str],
-        max_pixels: int,
-        judge: Judge | None = None,
-        spare: IsolatedExecutor | None = None,
-    ) -> None:
-        """model_of: the sha256 of a style's weights, by the style's id; raises StyleError. judge: the quality gate.
+    def __init__(self, root: Path, spec: WorkerSpec, model_of: Callable[[str], str], max_pixels: int) -> None:
+        """spec: who draws. model_of: the sha256 of a style's weights, by the style's id; raises StyleError.
 
-        spare: for the last tries of photos that this process may have died over.
         Raises BusyError while another process has the root, StorageError where it cannot be used.
         """
         self._root, self._model_of = root, model_of
@@ -119,7 +109,7 @@ class JobService:
         except BaseException:
             self._lock.release()
             raise
-        self._scheduler = JobScheduler(FairExecutor(artist, judge, spare), max_pixels, self._changed)
+        self._scheduler = JobScheduler(FairExecutor(spec), max_pixels, self._changed)
         with self._changed:
             for job in sorted(self._jobs.values(), key=lambda job: job.order.made):
                 self._scheduler.enqueue(job)

@@ -13,7 +13,7 @@ from cartoon.errors import DamagedError, MissingError
 from cartoon.jobs.service.jobs import JobRequest, JobService
 from cartoon.jobs.store import salvage
 from tests import ROOT
-from tests.fakes import FakeArtist
+from tests.fakes import FakeArtist, spec_of
 from tests.jobs.service.test_jobs import PIXELS, SMALL, at_rest, model_of, send
 
 
@@ -41,7 +41,7 @@ def test_two_hundred_random_damages(seed: int) -> None:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """The folder of a finished job of four photos, one of them bad, that nobody has open."""
-    service = JobService(tmp_path / "jobs", FakeArtist(), model_of, PIXELS)
+    service = JobService(tmp_path / "jobs", spec_of(FakeArtist()), model_of, PIXELS)
     id = service.create(
         send(tmp_path / "in", "a.png", "bad.jpg", "b.png", "c.png"), JobRequest(SMALL, "ann", title="four")
     )
@@ -51,7 +51,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def opened(folder: Path) -> JobService:
-    return JobService(folder.parent, FakeArtist(), model_of, PIXELS)
+    return JobService(folder.parent, spec_of(FakeArtist()), model_of, PIXELS)
 
 
 def rewrite(path: Path, change: Callable[[list[str]], list[str]]) -> None:

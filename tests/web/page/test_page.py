@@ -23,7 +23,7 @@ from cartoon.web.intake import Reception, model_of
 from cartoon.web.page.actions import PAGE_FIELDS, PLAIN_COLOUR, Actions
 from cartoon.web.page.job_actions import GONE, VIEW, JobActions
 from cartoon.web.uploads import VisitorFiles, stored_name
-from tests.fakes import FakeArtist, TroubledArtist
+from tests.fakes import FakeArtist, TroubledArtist, spec_of
 from tests.serving import Served, running
 from tests.small_style import write_style
 from tests.waiting import PATIENCE
@@ -235,7 +235,7 @@ BOB = Asker({COOKIE: "b" * 32}, {})
 @pytest.fixture
 def reception(tmp_path: Path) -> Iterator[Reception]:
     artist = FakeArtist()
-    service = JobService(tmp_path / "jobs", artist, model_of(artist), 10**6)
+    service = JobService(tmp_path / "jobs", spec_of(artist), model_of(artist), 10**6)
     yield Reception(service, artist, Settings(max_upload_mb=1), tmp_path / "incoming")
     service.close()
 
@@ -391,7 +391,7 @@ def test_pause_resume_cancel_and_retry(tmp_path: Path, files: VisitorFiles, uplo
             raise ZeroDivisionError
 
     artist = TroubledArtist(trouble)
-    service = JobService(tmp_path / "jobs", artist, model_of(artist), 10**6)
+    service = JobService(tmp_path / "jobs", spec_of(artist), model_of(artist), 10**6)
     jobs = JobActions(Reception(service, artist, Settings(), tmp_path / "incoming"), files)
     photos = [upload(_paint(tmp_path / f"{n}.png", n)) for n in range(8)]
     id = part(jobs.start(ANN, photos, *values()), "job")

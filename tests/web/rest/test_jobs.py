@@ -28,7 +28,7 @@ from cartoon.web.intake import Reception, model_of
 from cartoon.web.messages import without_paths
 from cartoon.web.readiness import Readiness
 from cartoon.web.rest import cartoonize, jobs
-from tests.fakes import FakeArtist, TroubledArtist
+from tests.fakes import FakeArtist, TroubledArtist, spec_of
 from tests.waiting import PATIENCE
 
 JOBS = "/api/v1/jobs"
@@ -58,7 +58,11 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Served]]:
     def served(artist: FakeArtist | None = None, **changed: Any) -> Served:
         artist = artist or FakeArtist()
         settings = Settings(data_dir=tmp_path, **{"max_upload_mb": 1, "max_job_mb": 2, **changed})
-        service, readiness, app = JobService(tmp_path / "jobs", artist, model_of(artist), 10**6), Readiness(), FastAPI()
+        service, readiness, app = (
+            JobService(tmp_path / "jobs", spec_of(artist), model_of(artist), 10**6),
+            Readiness(),
+            FastAPI(),
+        )
         reception = Reception(service, artist, settings, tmp_path / "incoming")
         jobs.install(app, reception, readiness)
         cartoonize.install(app, reception, readiness)
