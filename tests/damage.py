@@ -30,7 +30,8 @@ from cartoon.jobs.model import Attempt, Order
 from cartoon.jobs.runner import run
 from cartoon.jobs.service.jobs import JobRequest, JobService, Sent
 from cartoon.jobs.store import index
-from cartoon.jobs.store.folder import new_id, open_order
+from cartoon.jobs.store.folder import open_order
+from cartoon.jobs.store.home import new_id
 from cartoon.jobs.store.journal import Journal
 from cartoon.options import Options
 from cartoon.web import thumbnails

@@ -21,7 +21,9 @@ from cartoon.jobs.inputs.zips import check_target, write_zip
 from cartoon.jobs.model import Attempt, Counts, Gate, Order
 from cartoon.jobs.runner import run
 from cartoon.jobs.store import index
-from cartoon.jobs.store.folder import INPUTS, OpenJob, mark_of, new_id, open_order
+from cartoon.jobs.store.folder import open_order
+from cartoon.jobs.store.home import INPUTS, mark_of, new_id
+from cartoon.jobs.store.open_job import OpenJob
 from cartoon.options import Options
 from cartoon.quality.gate import judge
 from cartoon.settings import Settings

@@ -25,7 +25,7 @@ from cartoon.jobs.model import (
 )
 from cartoon.jobs.photo import explained, put
 from cartoon.jobs.queue import Next, Waiting
-from cartoon.jobs.store.folder import OpenJob
+from cartoon.jobs.store.open_job import OpenJob
 
 LISTEN_SECONDS: Final = 0.5
 """How soon a pause or cancel is noticed while all places are busy."""

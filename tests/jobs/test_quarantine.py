@@ -25,7 +25,9 @@ from cartoon.jobs.model import LAST_TRY_AFTER, SUSPICIOUS, Attempt, How, Losses,
 from cartoon.jobs.queue import Waiting
 from cartoon.jobs.runner import run
 from cartoon.jobs.store import salvage
-from cartoon.jobs.store.folder import OpenJob, new_id, open_order, resume
+from cartoon.jobs.store.folder import open_order, resume
+from cartoon.jobs.store.home import new_id
+from cartoon.jobs.store.open_job import OpenJob
 from cartoon.options import Options
 from cartoon.settings import Settings
 from tests import ROOT

@@ -33,7 +33,8 @@ from cartoon.jobs.executors.local import ThreadExecutor
 from cartoon.jobs.model import Attempt, Gate, Order, Result, Task
 from cartoon.jobs.photo import Stylizer, draw_file
 from cartoon.jobs.runner import run
-from cartoon.jobs.store.folder import new_id, open_order, resume
+from cartoon.jobs.store.folder import open_order, resume
+from cartoon.jobs.store.home import new_id
 from cartoon.options import Care, Options
 from cartoon.quality.gate import FaceFinder, Flaw, Verdict
 from tests.fakes import FakeArtist, TroubledArtist, spec_of
@@ -293,7 +294,7 @@ def test_two_jobs_in_one_folder_never_take_each_others_files(photos: Path, tmp_p
 
 
 def test_two_processes_never_work_on_one_job(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cartoon.jobs.store.folder.LOCK_SECONDS", 0.1)
+    monkeypatch.setattr("cartoon.jobs.store.lock.LOCK_SECONDS", 0.1)
     with closing(open_order(order(photos, tmp_path / "out"))), pytest.raises(BusyError, match="Another process"):
         resume(next((tmp_path / "out" / ".cartoon").glob("*/manifest.json")).parent)
 

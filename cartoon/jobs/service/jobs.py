@@ -38,7 +38,8 @@ from cartoon.jobs.model import Attempt, Counts, Entry, Gate, Item, Order, State
 from cartoon.jobs.service.scheduler import JobScheduler
 from cartoon.jobs.service.served import JobContents, ServedJob
 from cartoon.jobs.store import salvage
-from cartoon.jobs.store.folder import INPUTS, begin, new_id
+from cartoon.jobs.store.folder import begin
+from cartoon.jobs.store.home import INPUTS, new_id
 from cartoon.jobs.store.journal import JOURNAL
 from cartoon.jobs.store.lock import FolderLock
 from cartoon.jobs.store.salvage import RESULTS, StoredJob

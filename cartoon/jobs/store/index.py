@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 
 from cartoon.jobs.model import Counts, Order, State
 from cartoon.jobs.store import salvage
-from cartoon.jobs.store.folder import jobs_in
+from cartoon.jobs.store.home import jobs_in
 from cartoon.jobs.store.salvage import LOCK
 
 NOTES: Final = "outputs.jsonl"

@@ -28,7 +28,9 @@ from cartoon.jobs.executors.ray import RayExecutor
 from cartoon.jobs.executors.ray_nodes import Placement, connected, placements
 from cartoon.jobs.model import Attempt, Order
 from cartoon.jobs.runner import run
-from cartoon.jobs.store.folder import OpenJob, new_id, open_order
+from cartoon.jobs.store.folder import open_order
+from cartoon.jobs.store.home import new_id
+from cartoon.jobs.store.open_job import OpenJob
 from cartoon.options import Options
 from cartoon.settings import Settings
 from tests import ROOT
