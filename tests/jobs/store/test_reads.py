@@ -2,6 +2,7 @@
 
 import os
 import sys
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from cartoon.jobs.service.jobs import JobRequest, JobService, Sent
 from cartoon.options import Options
 from cartoon.settings import Settings
 from tests.fakes import FakeArtist, TroubledArtist, load_fake, spec_of
-from tests.waiting import wait_for
+from tests.waiting import PATIENCE, wait_for
 
 FILES = ("manifest.json", "items.jsonl", "journal.jsonl")
 
@@ -112,12 +113,15 @@ def test_an_interrupted_overwriting_run_reads_each_file_once(photos: Path, tmp_p
 
 
 def test_a_server_that_goes_on_reads_each_file_once(tmp_path: Path, photos: Path, reads: Reads) -> None:
-    service = JobService(tmp_path / "jobs", spec_of(FakeArtist()), lambda style: "m", 10**6)
-    id = service.create(
-        [Sent(path, path.name) for path in sorted(photos.iterdir())], JobRequest(Options(size=64), "ann")
-    )
+    door = threading.Event()
+    held = TroubledArtist(lambda name: None if door.wait(PATIENCE) else pytest.fail("the door stayed shut"))
+    service = JobService(tmp_path / "jobs", spec_of(held), lambda style: "m", 10**6)
+    sent = [Sent(path, path.name) for path in sorted(photos.iterdir())]
+    id = service.create(sent, JobRequest(Options(size=64), "ann"))
     service.pause(id)
+    door.set()
     service.close()
+    assert service.status(id).counts.remaining
     reads.of.clear()
     service = JobService(tmp_path / "jobs", spec_of(FakeArtist()), lambda style: "m", 10**6)
     try:
