@@ -27,7 +27,7 @@ from benchmarks.job_stores import KINDS, Kind, SqliteStore, entry, read_sqlite
 from benchmarks.machine import processor
 from cartoon.errors import CartoonError
 from cartoon.jobs.model import Order
-from cartoon.jobs.store.journal import replay
+from cartoon.jobs.store.replay import replay
 from cartoon.options import Options
 
 AT_ONCE: Final = 1000

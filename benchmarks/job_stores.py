@@ -1,4 +1,4 @@
-"""The two stores that `benchmarks.job_store` compares: the journal that ships, and the same outcomes in SQLite (WAL)."""
+"""What `benchmarks.job_store` compares: the journal that ships, and the same outcomes in SQLite (WAL)."""
 
 import json
 import sqlite3
@@ -52,7 +52,7 @@ def entry(number: int) -> Entry:
 
 def outcome(number: int) -> Attempt:
     """What becomes of most of them."""
-    return Attempt(entry(number).item, sha256=f"{number:064x}", size=900_000, seconds=0.25, faces=1, score=0.93)
+    return Attempt(entry(number), sha256=f"{number:064x}", size=900_000, seconds=0.25, faces=1, score=0.93)
 
 
 class JournalStore:
@@ -63,7 +63,7 @@ class JournalStore:
 
     def record(self, numbers: range) -> None:
         """One write and one fsync."""
-        self._journal.attempts([(entry(number), outcome(number)) for number in numbers])
+        self._journal.attempts([outcome(number) for number in numbers])
 
     def close(self) -> None:
         """Close its files."""

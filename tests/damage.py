@@ -150,15 +150,15 @@ def check(jobs: Jobs) -> dict[str, str]:
 
 def _check_outcomes(service: JobService, id: str) -> None:
     rows = service.rows(id)
-    for entry, attempt in service.settled(id):
-        row, name = rows[entry.number], entry.item.name
-        assert row["photo"] == name
+    for attempt in service.settled(id):
+        number, name = attempt.entry.number, attempt.item.name
+        assert rows[number].photo == name
         if attempt.error:
             assert name in str(attempt.error) or "no picture" not in str(attempt.error), (name, attempt.error)
             assert name[2:] == "2.png" or "damaged" not in name, (name, attempt.error)
         else:
             with suppress(CartoonError):  # the picture itself is gone
-                picture = thumbnails.picture(service, id, entry.number)
+                picture = thumbnails.picture(service, id, number)
                 if sha256_of(picture) != attempt.sha256:  # or damaged
                     continue
                 pixels = read(picture).pixels

@@ -34,7 +34,7 @@ from cartoon.jobs import report
 from cartoon.jobs.executors.base import WorkerSpec
 from cartoon.jobs.executors.fair import FairExecutor
 from cartoon.jobs.inputs.zips import unpack
-from cartoon.jobs.model import Attempt, Counts, Entry, Gate, Item, Order, State
+from cartoon.jobs.model import Attempt, Counts, Gate, Item, Order, State
 from cartoon.jobs.service.scheduler import JobScheduler
 from cartoon.jobs.service.served import JobContents, ServedJob
 from cartoon.jobs.store import salvage
@@ -174,30 +174,29 @@ class JobService:
             mine = [job for job in self._jobs.values() if owner and job.order.owner == owner and not job.removed]
             return sorted(map(_status, mine), key=lambda one: -one.order.made)
 
-    def settled(self, id: str) -> list[tuple[Entry, Attempt]]:
+    def settled(self, id: str) -> list[Attempt]:
         """What has come to an outcome, in the order of the items."""
-        return sorted(self._contents(id).settled(), key=lambda one: one[0].number)
+        return sorted(self._contents(id).settled(), key=lambda one: one.entry.number)
 
-    def latest(self, id: str, most: int) -> list[tuple[Entry, Attempt]]:
+    def latest(self, id: str, most: int) -> list[Attempt]:
         """The pictures that came last, the last one first."""
-        return list(islice((one for one in reversed(self._contents(id).settled()) if one[1].output), most))
+        return list(islice((one for one in reversed(self._contents(id).settled()) if one.output), most))
 
-    def failures(self, id: str) -> list[tuple[Entry, Attempt]]:
+    def failures(self, id: str) -> list[Attempt]:
         """What could not be drawn, in the order of the items."""
         counts = self._job(id).counts
         if not counts.failed + counts.quarantined:
             return []
-        return [(entry, attempt) for entry, attempt in self.settled(id) if attempt.error]
+        return [attempt for attempt in self.settled(id) if attempt.error]
 
-    def outcome(self, id: str, number: int) -> tuple[Entry, Attempt]:
+    def outcome(self, id: str, number: int) -> Attempt:
         """What one item has come to; raises MissingError as long as that is nothing."""
-        contents = self._contents(id)
-        attempt = contents.state.settled.get(number)
+        attempt = self._contents(id).state.settled.get(number)
         if attempt is None:
             raise MissingError("There is nothing of this photo yet: ask again when it is drawn.")
-        return contents.entries[number], attempt
+        return attempt
 
-    def rows(self, id: str, offset: int = 0, limit: int | None = None) -> list[dict[str, object]]:
+    def rows(self, id: str, offset: int = 0, limit: int | None = None) -> list[report.Row]:
         """The report, one row per item; of a large job a part."""
         contents = self._contents(id)
         part = contents.entries[offset:] if limit is None else contents.entries[offset : offset + limit]

@@ -15,9 +15,10 @@ from cartoon.jobs.model import Item, Order, differences
 from cartoon.jobs.store import manifest, salvage
 from cartoon.jobs.store.additions import add_new, placed, taken_by_others, unpacked
 from cartoon.jobs.store.home import HOME, clean, full_disk_told, jobs_in, make, remove_all, sweep, tidy
-from cartoon.jobs.store.journal import Journal, Replay
+from cartoon.jobs.store.journal import Journal
 from cartoon.jobs.store.lock import job_lock, locked
 from cartoon.jobs.store.open_job import OpenJob
+from cartoon.jobs.store.replay import Replay
 from cartoon.jobs.store.salvage import LOCK, Header, StoredJob
 
 log = logging.getLogger(__name__)

@@ -15,7 +15,8 @@ from cartoon.files import write_atomically
 from cartoon.jobs.inputs import remote
 from cartoon.jobs.model import Attempt, Counts, Entry, Order
 from cartoon.jobs.store.home import INPUTS, REPLACED, clean, mark_of, tidy
-from cartoon.jobs.store.journal import Journal, Replay
+from cartoon.jobs.store.journal import Journal
+from cartoon.jobs.store.replay import Replay
 
 
 @dataclass(eq=False)
@@ -46,12 +47,12 @@ class OpenJob:
         """How many items came to what so far."""
         return self.state.counts(len(self.entries))
 
-    def record(self, settled: Sequence[tuple[Entry, Attempt]]) -> None:
+    def record(self, attempts: Sequence[Attempt]) -> None:
         """Outcomes, into the journal first; raises StorageError, and then nothing has changed."""
         with self._recording:
-            self.journal.attempts(settled)
-            for entry, attempt in settled:
-                self.state.settle(entry.number, attempt)
+            self.journal.attempts(attempts)
+            for attempt in attempts:
+                self.state.settle(attempt)
 
     def again(self) -> Iterator[Attempt]:
         """What was settled before this process opened the job, in order, marked as such."""

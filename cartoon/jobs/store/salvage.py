@@ -10,7 +10,8 @@ from cartoon.errors import DamagedError
 from cartoon.jobs.model import Entry, Item, Order
 from cartoon.jobs.store import manifest
 from cartoon.jobs.store.checksums import SpoiltError
-from cartoon.jobs.store.journal import JOURNAL, STARTED, Replay, replay
+from cartoon.jobs.store.journal import JOURNAL, STARTED
+from cartoon.jobs.store.replay import Replay, replay
 from cartoon.options import Options
 
 LOCK: Final = "lock"

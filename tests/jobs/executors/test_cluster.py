@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -120,7 +121,7 @@ def drawn(job: OpenJob, executor: Executor, on_each: Callable[[int], None] = lam
 def told(job: OpenJob) -> list[dict[str, Any]]:
     """The report without what differs from run to run."""
     rows = report.rows(job.entries, job.state.settled)
-    return [{key: value for key, value in row.items() if key not in ("seconds", "tries")} for row in rows]
+    return [{key: value for key, value in asdict(row).items() if key not in ("seconds", "tries")} for row in rows]
 
 
 def assert_exactly_once(job: OpenJob) -> None:

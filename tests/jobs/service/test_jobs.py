@@ -87,10 +87,10 @@ def test_a_job_is_drawn_and_every_photo_has_its_outcome(root: Path, tmp_path: Pa
     assert at_rest(service, id) == "finished"
     counts = service.status(id).counts
     assert (counts.total, counts.done, counts.failed, counts.remaining) == (4, 3, 1, 0)
-    named = {entry.item.name: attempt.output for entry, attempt in service.settled(id) if attempt.output}
+    named = {attempt.item.name: attempt.output for attempt in service.settled(id) if attempt.output}
     assert {name: path.name for name, path in named.items()} == {"a.png": "a.png", "b.jpg": "b.png", "b.png": "b-2.png"}
     assert all(read(path).pixels.shape == (48, 64, 3) for path in named.values())
-    assert [row["outcome"] for row in service.rows(id)] == ["done", "failed", "done", "done"]
+    assert [row.outcome for row in service.rows(id)] == ["done", "failed", "done", "done"]
     assert not list((tmp_path / "in").glob("upload-[023]"))  # moved, not copied
     service.close()
 
@@ -170,8 +170,8 @@ def test_cancel_keeps_what_was_done_and_retry_draws_the_failed_alone(root: Path,
     id = service.create(send(tmp_path / "in", *(f"{n}.png" for n in range(5))), JobRequest(SMALL))
     assert at_rest(service, id) == "finished"
     assert service.status(id).counts.failed == 2
-    assert [entry.item.name for entry, _ in service.failures(id)] == ["1.png", "3.png"]
-    assert {entry.item.name for entry, _ in service.latest(id, 9)} == {"0.png", "2.png", "4.png"}
+    assert [attempt.item.name for attempt in service.failures(id)] == ["1.png", "3.png"]
+    assert {attempt.item.name for attempt in service.latest(id, 9)} == {"0.png", "2.png", "4.png"}
     broken.clear()
     artist.seen.clear()
     service.retry(id)
@@ -179,7 +179,7 @@ def test_cancel_keeps_what_was_done_and_retry_draws_the_failed_alone(root: Path,
     assert service.status(id).counts.done == 5
     assert sorted(artist.seen) == ["1.png", "3.png"]
     assert service.failures(id) == []
-    assert {entry.item.name for entry, _ in service.latest(id, 2)} == {"1.png", "3.png"}, "tried again, they came last"
+    assert {attempt.item.name for attempt in service.latest(id, 2)} == {"1.png", "3.png"}, "tried again, they came last"
     service.cancel(id)  # of a finished job: nothing happens
     assert service.status(id).state == "finished"
     service.remove(id)
@@ -496,7 +496,7 @@ def test_one_hostile_name_in_a_zip_keeps_nothing_from_being_drawn(root: Path, tm
     id = service.create([Sent(path, "holiday.zip"), *send(tmp_path / "in", "plain.png", "z.png")], JobRequest(SMALL))
     assert at_rest(service, id) == "finished"
     assert (service.status(id).counts.failed, service.status(id).counts.done) == (0, 20)
-    outputs = [attempt.output for _, attempt in service.settled(id) if attempt.output]
+    outputs = [attempt.output for attempt in service.settled(id) if attempt.output]
     assert len({str(path).casefold() for path in outputs}) == 20
     assert all(len(os.fsencode(part)) <= 255 for path in outputs for part in path.parts)
     assert all(str(path).isprintable() for path in outputs)
@@ -509,6 +509,6 @@ def test_a_refused_zip_goes_by_the_name_its_owner_knows(root: Path, tmp_path: Pa
     (tmp_path / "0").write_bytes(data)
     id = service.create([Sent(tmp_path / "0", "holiday.zip"), *send(tmp_path / "in", "a.png")], JobRequest(SMALL))
     assert at_rest(service, id) == "finished"
-    assert [row["photo"] for row in service.rows(id)] == ["holiday.zip", "a.png"]
-    assert str(service.rows(id)[0]["message"]).startswith("holiday.zip is not a whole zip file")
+    assert [row.photo for row in service.rows(id)] == ["holiday.zip", "a.png"]
+    assert str(service.rows(id)[0].message).startswith("holiday.zip is not a whole zip file")
     service.close()

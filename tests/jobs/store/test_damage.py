@@ -102,10 +102,10 @@ def test_a_damaged_job_shows_what_can_be_tied_to_its_photos_and_can_be_removed(f
     rewrite(folder / "journal.jsonl", lambda lines: [line.replace("c.png", "b.png") for line in lines])
     service = opened(folder)
     assert service.status(folder.name).counts.done == 2
-    assert {entry.item.name for entry, _ in service.settled(folder.name)} == {"a.png", "bad.jpg", "b.png"}
+    assert {attempt.item.name for attempt in service.settled(folder.name)} == {"a.png", "bad.jpg", "b.png"}
     rows = service.rows(folder.name)
-    assert [row["photo"] for row in rows] == ["a.png", "bad.jpg", "b.png", "c.png"]
-    assert [row["outcome"] for row in rows] == ["done", "failed", "done", "waiting"]
+    assert [row.photo for row in rows] == ["a.png", "bad.jpg", "b.png", "c.png"]
+    assert [row.outcome for row in rows] == ["done", "failed", "done", "waiting"]
     for act in (service.resume, service.retry):
         with pytest.raises(DamagedError, match=r"line 2 of items.jsonl is not what was written and 1 more"):
             act(folder.name)

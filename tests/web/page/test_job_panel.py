@@ -23,17 +23,14 @@ def status(
     return JobStatus(ID, ORDER, state, counts, rate, left, why, 1)
 
 
-def drawn(number: int, name: str = "a.jpg", flaws: tuple[str, ...] = ()) -> tuple[Entry, Attempt]:
-    item = Item(Path("x"), PurePosixPath(name))
-    return Entry(number, item, PurePosixPath("a.png")), Attempt(
-        item, output=Path("a.png"), sha256="f" * 64, flaws=flaws
-    )
+def drawn(number: int, name: str = "a.jpg", flaws: tuple[str, ...] = ()) -> Attempt:
+    entry = Entry(number, Item(Path("x"), PurePosixPath(name)), PurePosixPath("a.png"))
+    return Attempt(entry, output=Path("a.png"), sha256="f" * 64, flaws=flaws)
 
 
-def failed(number: int, name: str) -> tuple[Entry, Attempt]:
-    item = Item(Path("x"), PurePosixPath(name))
+def failed(number: int, name: str) -> Attempt:
     error = UnsupportedError(f"{name} is not a picture.")
-    return Entry(number, item, PurePosixPath("a.png")), Attempt(item, "failed", error=error)
+    return Attempt(Entry(number, Item(Path("x"), PurePosixPath(name)), PurePosixPath("a.png")), "failed", error=error)
 
 
 @pytest.mark.parametrize(
