@@ -28,7 +28,8 @@ from cartoon.jobs.executors.local import ThreadExecutor
 from cartoon.jobs.inputs.hashing import sha256_of
 from cartoon.jobs.model import Attempt, Order
 from cartoon.jobs.runner import run
-from cartoon.jobs.service.jobs import JobRequest, JobService, Sent
+from cartoon.jobs.service.creation import JobRequest, Sent
+from cartoon.jobs.service.jobs import JobService
 from cartoon.jobs.store import index
 from cartoon.jobs.store.folder import open_order
 from cartoon.jobs.store.home import new_id

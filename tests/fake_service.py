@@ -14,7 +14,8 @@ from typing import Final
 
 from cartoon.images.types import Cartoon, Photo
 from cartoon.jobs.executors.base import WorkerSpec
-from cartoon.jobs.service.jobs import JobRequest, JobService, Sent
+from cartoon.jobs.service.creation import JobRequest, Sent
+from cartoon.jobs.service.jobs import JobService
 from cartoon.options import Options
 from cartoon.settings import Settings
 from tests.fakes import FakeArtist

@@ -11,7 +11,8 @@ from typing import Any, BinaryIO, Final, get_args
 
 from cartoon.errors import InputError, OptionsError, StorageError, StyleError, TooLargeError
 from cartoon.jobs.model import Gate
-from cartoon.jobs.service.jobs import JobRequest, JobService, Sent
+from cartoon.jobs.service.creation import JobRequest, Sent
+from cartoon.jobs.service.jobs import JobService
 from cartoon.settings import Settings
 from cartoon.web.access.limits import Limits
 from cartoon.web.access.visitors import Visitor

@@ -71,7 +71,7 @@ class ThreadExecutor:
 
 
 def load_cartoonizer(settings: Settings) -> Stylizer:
-    """The real artist, for whichever process; imports torch."""
+    """The real stylizer, for whichever process; imports torch."""
     from cartoon.pipeline.cartoonizer import Cartoonizer
 
     return Cartoonizer.load(settings.device, settings.precision, settings.styles_dir)

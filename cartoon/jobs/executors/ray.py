@@ -1,4 +1,4 @@
-"""An executor on a Ray cluster: a resident artist for every GPU, or every few cores, of every node there is now."""
+"""An executor on a Ray cluster: a resident stylizer for every GPU, or every few cores, of every node there is now."""
 
 import logging
 import queue
@@ -22,13 +22,13 @@ log = logging.getLogger(__name__)
 LOOK_SECONDS: Final = 2.0
 """Between two looks at which nodes there are."""
 START_SECONDS: Final = 300.0
-"""How long a cluster may take until its first artist draws: its nodes may be busy with other work."""
+"""How long a cluster may take until its first stylizer draws: its nodes may be busy with other work."""
 LOST_SECONDS: Final = 300.0
 """How long a run waits for nodes when it has none left."""
 VANISH_SECONDS: Final = 45.0
 """How long a node has to outlive an actor that died over a last try: Ray misses one that has vanished after 30 s."""
 STRIKES: Final = 3
-"""Artists in a row that died or did not load before their place is left alone, while there are others."""
+"""Stylizers in a row that died or did not load before their place is left alone, while there are others."""
 
 
 @dataclass(eq=False)
@@ -42,7 +42,7 @@ class _Pending:
 
 @dataclass(eq=False)
 class _Actor:
-    """An actor; slots is 0 until its artist has loaded."""
+    """An actor; slots is 0 until its stylizer has loaded."""
 
     placement: Placement
     handle: Any
@@ -61,7 +61,7 @@ class RayExecutor:
 
     A photo whose actor died is a lost one (WorkerLostError); where the whole node has gone the photo is not to blame
     (ResourceError, a plain retry). Once there has been no node for LOST_SECONDS, `submit` raises ResourceError.
-    Raises what loading the artist raised, OptionsError without Ray or without a cluster at the address.
+    Raises what loading the stylizer raised, OptionsError without Ray or without a cluster at the address.
     """
 
     def __init__(self, spec: WorkerSpec) -> None:
@@ -73,7 +73,7 @@ class RayExecutor:
         self._unsure: set[_Pending] = set()  # last tries whose actor died, and perhaps its node
         self._slots = 0
         self._problem: CartoonError | None = None
-        self._since = time.monotonic()  # when there last was an artist
+        self._since = time.monotonic()  # when there last was a stylizer
         self._events: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._first: Future[None] = Future()
         self._connection = connected(spec.cluster)
@@ -89,7 +89,7 @@ class RayExecutor:
 
     @property
     def slots(self) -> int:
-        """How many tasks keep all artists busy; 1 while there are none, so that somebody waits for them."""
+        """How many tasks keep all stylizers busy; 1 while there are none, so that somebody waits for them."""
         return max(1, self._slots)
 
     def submit(self, task: Task, *, isolated: bool = False) -> "Future[Result]":
@@ -145,7 +145,7 @@ class RayExecutor:
             self._give_up(ResourceError(f"{what}: add nodes or wait, then run the same command again."))
 
     def _may_start(self, placement: Placement) -> bool:
-        """Not where artists died time and again: a broken GPU would take every photo down that comes its way."""
+        """Not where stylizers died time and again: a broken GPU would take every photo down that comes its way."""
         others = any(actor.slots and actor.placement.node != placement.node for actor in self._actors)
         return self._problem is None and not (others and self._strikes.get(placement, 0) >= STRIKES)
 
@@ -271,7 +271,7 @@ class RayExecutor:
         self._slots = sum(actor.slots for actor in self._actors)
 
     def _give_up(self, problem: CartoonError) -> None:
-        """No more artists are expected: nobody is kept waiting."""
+        """No more stylizers are expected: nobody is kept waiting."""
         self._problem = problem
         if not self._first.done():
             self._first.set_exception(problem)

@@ -16,7 +16,8 @@ from cartoon.files import write_atomically
 from cartoon.images.encode import encode
 from cartoon.jobs.inputs.zips import write_zip
 from cartoon.jobs.model import Attempt
-from cartoon.jobs.service.jobs import JobService, JobStatus
+from cartoon.jobs.service.jobs import JobService
+from cartoon.jobs.service.status import JobStatus
 from cartoon.telemetry import metrics
 from cartoon.web.access.visitors import Visitor, visitor_of
 from cartoon.web.answers import INTERNAL

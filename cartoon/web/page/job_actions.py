@@ -10,7 +10,8 @@ from typing import Any, Final
 import gradio as gr
 
 from cartoon.errors import MissingError
-from cartoon.jobs.service.jobs import JobService, JobStatus
+from cartoon.jobs.service.jobs import JobService
+from cartoon.jobs.service.status import JobStatus
 from cartoon.options import Options
 from cartoon.web.access.visitors import check_owner, visitor_of
 from cartoon.web.intake import Reception

@@ -6,7 +6,7 @@ from datetime import datetime, timezone
 from typing import Final
 
 from cartoon.jobs.model import Attempt
-from cartoon.jobs.service.jobs import JobStatus
+from cartoon.jobs.service.status import JobStatus
 from cartoon.web.messages import tally, without_paths
 from cartoon.web.thumbnails import version
 

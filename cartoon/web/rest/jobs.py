@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect
 
 from cartoon.errors import MissingError, OptionsError
 from cartoon.jobs import report
-from cartoon.jobs.service.jobs import JobStatus
+from cartoon.jobs.service.status import JobStatus
 from cartoon.web import thumbnails
 from cartoon.web.access.visitors import check_owner, visitor_of
 from cartoon.web.intake import Reception

@@ -19,7 +19,8 @@ from cartoon.errors import BusyError, InputError, MissingError, StorageError, St
 from cartoon.images.decode import read
 from cartoon.images.encode import encode
 from cartoon.jobs.service import fairness, scheduler
-from cartoon.jobs.service.jobs import JobRequest, JobService, Sent
+from cartoon.jobs.service.creation import JobRequest, Sent
+from cartoon.jobs.service.jobs import JobService
 from cartoon.jobs.store import journal, salvage
 from cartoon.options import Options
 from tests import ROOT

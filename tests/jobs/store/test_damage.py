@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from cartoon.errors import DamagedError, MissingError
-from cartoon.jobs.service.jobs import JobRequest, JobService
+from cartoon.jobs.service.creation import JobRequest
+from cartoon.jobs.service.jobs import JobService
 from cartoon.jobs.store import salvage
 from tests import ROOT
 from tests.fakes import FakeArtist, spec_of

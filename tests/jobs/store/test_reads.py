@@ -13,7 +13,8 @@ import pytest
 
 from cartoon.cli.run import Request, draw
 from cartoon.images.encode import encode
-from cartoon.jobs.service.jobs import JobRequest, JobService, Sent
+from cartoon.jobs.service.creation import JobRequest, Sent
+from cartoon.jobs.service.jobs import JobService
 from cartoon.options import Options
 from cartoon.settings import Settings
 from tests.fakes import FakeArtist, TroubledArtist, load_fake, spec_of

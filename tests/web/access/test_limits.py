@@ -9,7 +9,8 @@ import pytest
 
 from cartoon.errors import LimitError
 from cartoon.images.encode import encode
-from cartoon.jobs.service.jobs import JobRequest, JobService, Sent
+from cartoon.jobs.service.creation import JobRequest, Sent
+from cartoon.jobs.service.jobs import JobService
 from cartoon.options import Options
 from cartoon.settings import Settings
 from cartoon.web.access.limits import SHARED, Limits
