@@ -392,7 +392,9 @@ def command_line(place: Path, count: int, seed: int) -> Counter[str]:
         mended(place, place / "whole")
         with as_nobody():
             done = damage(next(path for path in (place / "out" / ".cartoon").iterdir() if path.is_dir()), chance)
-            assert all(seen.state in ("finished", "waiting", "damaged") for seen in index.seen(None, place / "out"))
+            assert all(
+                seen.state in ("finished", "waiting", "damaged") for seen in index.found_jobs(None, place / "out")
+            )
             came = outcome_of(place)
             if isinstance(came, CartoonError):
                 refused += 1
