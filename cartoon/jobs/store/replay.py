@@ -77,7 +77,7 @@ def replay(folder: Path, entries: dict[int, Entry], order: Order) -> Replayed:
 
     An outcome counts only for the item whose number, path and place of its result it names.
     """
-    replaying = _Rereplaying(order, dict(entries))
+    replaying = _Replaying(order, dict(entries))
     wrong: list[str] = []
     if os.path.lexists(folder / JOURNAL):
         try:
@@ -112,7 +112,7 @@ def _marks(path: Path) -> dict[int, How]:
     return found
 
 
-class _Rereplaying:
+class _Replaying:
     """A journal on its way to a state."""
 
     def __init__(self, order: Order, entries: dict[int, Entry]) -> None:
