@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
+from cartoon.errors import ResourceError
 from cartoon.jobs.executors.base import Executor, WorkerSpec
 from cartoon.jobs.executors.local import ThreadExecutor
 from cartoon.jobs.model import Result, Task
@@ -88,11 +89,12 @@ class FairExecutor:
                 drawing.add_done_callback(partial(self._ended, future))
 
     def _ended(self, future: "Future[Result]", done: "Future[Result]") -> None:
-        problem = done.exception()
-        if problem is None:
-            future.set_result(done.result())
-        else:
+        if done.cancelled():  # its executor closed before it began
+            future.set_exception(ResourceError("The drawing was called off as the program ends: run it again."))
+        elif problem := done.exception():
             future.set_exception(problem)
+        else:
+            future.set_result(done.result())
         with self._lock:
             self._under_way -= 1
         self._hand_out()

@@ -130,3 +130,10 @@ def test_a_share_hands_on_what_its_executor_refuses_and_no_more_than_it_has_slot
     share.close()
     fair.close()
     assert share.submit(task(3)).cancelled()
+
+
+def test_a_share_hears_of_what_its_executor_calls_off(task: Callable[[int], Task]) -> None:
+    refusing = Refusing(spec_of(FakeArtist()))
+    first = FairExecutor(spec_of(FakeArtist()), lambda spec: refusing).share().submit(task(1))
+    refusing.given[0].cancel()
+    assert isinstance(first.exception(PATIENCE), ResourceError)
