@@ -437,6 +437,7 @@ def test_what_cannot_be_removed_is_said_and_stays(read_only: tuple[Path, list[st
     at_rest(service, id)
     halted = service.create(send(tmp_path / "in", "a.png"), JobRequest(SMALL, "ann"))
     at_rest(service, halted)
+    wait_for(lambda: not any(status.busy for status in service.jobs("ann")))  # a disk with open files stays as it is
     subprocess.run(lock_it, check=True)
     with pytest.raises(StorageError, match="Read-only file system"):
         service.remove(id)
