@@ -37,7 +37,7 @@ lint: $(VENV)/dev-installed  ## ruff, mypy, lint-imports
 
 soak: $(VENV)/dev-installed  ## the long runs: kills over 300 and 120 photos, ten thousand photos, the cluster (half an hour)
 	$(BIN)/python -m tests.kill --photos 300 --kills 60
-	for door in run serve desk; do $(BIN)/python -m tests.kill --early $$door --photos 120 --kills 40 || exit 1; done
+	for door in run serve service; do $(BIN)/python -m tests.kill --early $$door --photos 120 --kills 40 || exit 1; done
 	$(BIN)/python -m tests.soak --count 10000
 	$(BIN)/python -m pytest -m slow tests/jobs/test_soak.py tests/jobs/executors/test_cluster.py
 

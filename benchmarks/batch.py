@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from cartoon.jobs.model import Item, Order
-from cartoon.jobs.store.folder import OpenJob, begin, new_id
+from cartoon.jobs.store.folder import begin
+from cartoon.jobs.store.home import new_id
+from cartoon.jobs.store.open_job import OpenJob
 from cartoon.options import Options
 
 

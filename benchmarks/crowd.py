@@ -16,10 +16,12 @@ from pathlib import Path
 from benchmarks.batch import job_over
 from benchmarks.machine import machine
 from cartoon.images.decode import MAX_PIXELS
+from cartoon.jobs.executors.base import WorkerSpec
 from cartoon.jobs.executors.local import ThreadExecutor
 from cartoon.jobs.runner import run
 from cartoon.options import Options
 from cartoon.pipeline.cartoonizer import Cartoonizer
+from cartoon.settings import Settings
 from cartoon.web.photo import draw
 
 
@@ -89,7 +91,10 @@ def beside_batch(
 ) -> list[float]:
     """Seconds for each photo asked for while the runner draws others."""
     over, waits = threading.Event(), []
-    with job_over(paths, queued, options) as job, closing(ThreadExecutor(toon)) as executor:
+    with (
+        job_over(paths, queued, options) as job,
+        closing(ThreadExecutor(WorkerSpec(lambda _: toon, Settings()))) as executor,
+    ):
         batch = threading.Thread(target=lambda: list(run(job, executor, over.is_set)))
         batch.start()
         try:

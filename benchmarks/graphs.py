@@ -43,7 +43,7 @@ from cartoon.images.decode import decode, read
 from cartoon.images.encode import encode
 from cartoon.images.resize import resize
 from cartoon.images.types import Pixels
-from cartoon.jobs.executors.local import LOOK_AHEAD
+from cartoon.jobs.executors.base import LOOK_AHEAD
 from cartoon.models import dctnet
 from cartoon.options import Options
 from cartoon.pipeline.cartoonizer import Cartoonizer

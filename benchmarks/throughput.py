@@ -17,12 +17,14 @@ from benchmarks.batch import job_over
 from benchmarks.machine import machine
 from cartoon.admission import Ticket
 from cartoon.images.decode import read
+from cartoon.jobs.executors.base import WorkerSpec
 from cartoon.jobs.executors.local import ThreadExecutor
 from cartoon.jobs.model import Gate
 from cartoon.jobs.runner import run
 from cartoon.options import Format, Options, Size
 from cartoon.pipeline.cartoonizer import Cartoonizer
 from cartoon.quality.gate import judge
+from cartoon.settings import Settings
 
 SAMPLE: Final = 12
 """Photos whose network time alone is measured."""
@@ -99,7 +101,7 @@ def draw(toon: Cartoonizer, photos: list[Path], count: int, options: Options, ga
     watcher = threading.Thread(target=watch)
     with job_over(photos, count, options) as job:
         job.order = replace(job.order, gate=gate)
-        executor = ThreadExecutor(toon, judge)
+        executor = ThreadExecutor(WorkerSpec(lambda _: toon, Settings(), judge))
         watcher.start()
         began, cpu = time.perf_counter(), time.process_time()
         try:

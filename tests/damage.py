@@ -1,7 +1,7 @@
 """Damages the files of jobs at random, starts a job service over them, and checks that it is none the worse for it.
 
 `python -m tests.damage --count 200` is the long version; a test runs a short one. Run by root it is
-another user, nobody, who has the service, so that files of another owner are among the damages; in a process of its own,
+another user, nobody, who has the service, so that files of another owner are among the damages; in its own process,
 as Python takes for missing, from then on, what nobody may not read.
 """
 
@@ -28,22 +28,22 @@ from cartoon.jobs.executors.local import ThreadExecutor
 from cartoon.jobs.inputs.hashing import sha256_of
 from cartoon.jobs.model import Attempt, Order
 from cartoon.jobs.runner import run
-from cartoon.jobs.service.jobs import JobRequest, JobService, Sent
+from cartoon.jobs.service.creation import JobRequest, Sent
+from cartoon.jobs.service.jobs import JobService
 from cartoon.jobs.store import index
-from cartoon.jobs.store.folder import new_id, open_order
+from cartoon.jobs.store.folder import open_order
+from cartoon.jobs.store.home import new_id
 from cartoon.jobs.store.journal import Journal
 from cartoon.options import Options
 from cartoon.web import thumbnails
 from cartoon.web.zip_stream import packed
-from tests.fakes import CARDS, TroubledArtist
+from tests.damage_kinds import NOBODY, damage
+from tests.fakes import CARDS, TroubledArtist, spec_of
 from tests.waiting import wait_for
 
 PATIENCE = 60.0
-NOBODY = 65534
 OPTIONS = Options(size=64, strength=1.0)
 AT_REST = ("finished", "paused", "cancelled", "damaged")
-FILES = ("manifest.json", "manifest.copy.json", "items.jsonl", "journal.jsonl", "started.jsonl", "lock")
-LIKELY = (3, 1, 6, 6, 1, 1)
 
 
 def model_of(style: str) -> str:
@@ -92,7 +92,7 @@ class Jobs:
             if int(name[2]) >= upto:
                 service.pause(next(iter(service.jobs(owner))).id)
 
-        service = JobService(self.root, TroubledArtist(draw), model_of, 10**6)
+        service = JobService(self.root, spec_of(TroubledArtist(draw)), model_of, 10**6)
         id = service.create(sent, JobRequest(OPTIONS, owner, title=f"{letter}s"))
         wait_for(lambda: service.status(id).state in AT_REST and not service.status(id).busy, PATIENCE)
         service.close()
@@ -103,30 +103,10 @@ class Jobs:
         return id
 
 
-def damage(folder: Path, chance: random.Random) -> str:
-    """Do one thing to a job's folder; what was done, in words."""
-    path = folder / chance.choices(FILES, LIKELY)[0]
-    if chance.random() < 0.1:
-        others = [folder, folder / "inputs", folder / "results", *sorted(folder.glob("results/*"))]
-        path = chance.choice([other for other in others if other.exists()])
-    foreign = [_foreign] if os.getuid() == 0 else []
-    if path.is_dir():
-        kind = chance.choice([_removed, _a_file, _link_elsewhere, *foreign])
-    elif path.stat().st_size == 0:
-        kind = chance.choice([_removed, _a_folder, _a_pipe, _noise])
-    else:
-        lines = [_line_gone, _line_twice, _lines_swapped, _line_of_noise, _odd_value, _other_number, _not_utf8]
-        files = [_byte, _byte, _byte, _some_bytes, _cut, _cut, _emptied, _removed, _a_folder, _a_pipe, _noise]
-        files += [_link_elsewhere, _dangling, _of_another_job, *foreign]
-        kind = chance.choice(files + (lines * 2 if path.suffix == ".jsonl" else []))
-    kind(path, chance)
-    return f"{kind.__name__[1:]} {path.relative_to(folder)}"
-
-
 def check(jobs: Jobs) -> dict[str, str]:
-    """Start a job service and look at everything; the states of the two jobs. Raises AssertionError where it is wrong."""
+    """Start a service and look at everything; the states of the two jobs. Raises AssertionError where it is wrong."""
     damaged = [id for id in (jobs.finished, jobs.half) if os.path.lexists(jobs.root / id)]
-    service = JobService(jobs.root, TroubledArtist(lambda name: None), model_of, 10**6)
+    service = JobService(jobs.root, spec_of(TroubledArtist(lambda name: None)), model_of, 10**6)
     try:
         for id in (*damaged, jobs.healthy):
             wait_for(lambda id=id: service.status(id).state in AT_REST and not service.status(id).busy, PATIENCE)
@@ -149,168 +129,21 @@ def check(jobs: Jobs) -> dict[str, str]:
 
 def _check_outcomes(service: JobService, id: str) -> None:
     rows = service.rows(id)
-    for entry, attempt in service.settled(id):
-        row, name = rows[entry.number], entry.item.name
-        assert row["photo"] == name
+    for attempt in service.settled(id):
+        number, name = attempt.entry.number, attempt.item.name
+        assert rows[number].photo == name
         if attempt.error:
             assert name in str(attempt.error) or "no picture" not in str(attempt.error), (name, attempt.error)
             assert name[2:] == "2.png" or "damaged" not in name, (name, attempt.error)
         else:
             with suppress(CartoonError):  # the picture itself is gone
-                picture = thumbnails.picture(service, id, entry.number)
+                picture = thumbnails.picture(service, id, number)
                 if sha256_of(picture) != attempt.sha256:  # or damaged
                     continue
                 pixels = read(picture).pixels
                 assert int(np.median(pixels)) == 255 - shade_of(name), f"{name} has another photo's picture"
     pack = packed(service, id)
     assert len(b"".join(pack.chunks())) == pack.size
-
-
-def _byte(path: Path, chance: random.Random) -> None:
-    data = bytearray(path.read_bytes())
-    data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
-    path.write_bytes(data)
-
-
-def _some_bytes(path: Path, chance: random.Random) -> None:
-    data = bytearray(path.read_bytes())
-    begin = chance.randrange(len(data))
-    data[begin : begin + chance.randint(1, 40)] = chance.randbytes(chance.randint(0, 40))
-    path.write_bytes(data)
-
-
-def _cut(path: Path, chance: random.Random) -> None:
-    os.truncate(path, chance.randrange(path.stat().st_size))
-
-
-def _emptied(path: Path, chance: random.Random) -> None:
-    os.truncate(path, 0)
-
-
-def _noise(path: Path, chance: random.Random) -> None:
-    path.write_bytes(chance.randbytes(chance.randint(1, 5000)))
-
-
-def _removed(path: Path, chance: random.Random) -> None:
-    shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-
-def _a_folder(path: Path, chance: random.Random) -> None:
-    path.unlink()
-    path.mkdir()
-
-
-def _a_file(path: Path, chance: random.Random) -> None:
-    shutil.rmtree(path)
-    path.write_bytes(b"a file")
-
-
-def _a_pipe(path: Path, chance: random.Random) -> None:
-    path.unlink()
-    os.mkfifo(path)
-
-
-def _link_elsewhere(path: Path, chance: random.Random) -> None:
-    kept = path.with_name(f"{path.name}.kept")
-    path.rename(kept)
-    path.symlink_to(kept)
-
-
-def _dangling(path: Path, chance: random.Random) -> None:
-    path.unlink()
-    path.symlink_to(path.parent / "nowhere")
-
-
-def _foreign(path: Path, chance: random.Random) -> None:
-    os.seteuid(0)
-    os.chown(path, 0, 0)
-    path.chmod(0o700 if path.is_dir() else 0o600)
-    os.seteuid(NOBODY)
-
-
-def _of_another_job(path: Path, chance: random.Random) -> None:
-    others = [other for other in path.parent.parent.glob(f"*/{path.name}") if other != path]
-    if others:
-        shutil.copy(chance.choice(others), path)
-
-
-def _lines(path: Path) -> list[bytes]:
-    return path.read_bytes().splitlines(keepends=True)
-
-
-def _line_gone(path: Path, chance: random.Random) -> None:
-    lines = _lines(path)
-    del lines[chance.randrange(len(lines))]
-    path.write_bytes(b"".join(lines))
-
-
-def _line_twice(path: Path, chance: random.Random) -> None:
-    lines = _lines(path)
-    lines.insert(chance.randrange(len(lines)), chance.choice(lines))
-    path.write_bytes(b"".join(lines))
-
-
-def _lines_swapped(path: Path, chance: random.Random) -> None:
-    lines = _lines(path)
-    chance.shuffle(lines)
-    path.write_bytes(b"".join(lines))
-
-
-def _line_of_noise(path: Path, chance: random.Random) -> None:
-    lines = _lines(path)
-    noise = chance.choice(
-        [b"", b"{}", b"[]", b"null", b"3", b'"x"', b"{" * 100_000, b"[" * 100_000, chance.randbytes(60)]
-    )
-    lines[chance.randrange(len(lines))] = noise + b"\n"
-    path.write_bytes(b"".join(lines))
-
-
-def _not_utf8(path: Path, chance: random.Random) -> None:
-    lines = _lines(path)
-    number = chance.randrange(len(lines))
-    lines[number] = lines[number].replace(b".png", b"\xff\xfe.png", 1)
-    path.write_bytes(b"".join(lines))
-
-
-def _odd_value(path: Path, chance: random.Random) -> None:
-    """A value of another kind, also where the line then has no checksum, as earlier versions wrote it."""
-    odd = [
-        "NaN",
-        "1e999",
-        "-1",
-        "1" + "0" * 400,
-        "null",
-        "true",
-        '"x"',
-        "[]",
-        "{}",
-        '"\\u0000"',
-        '"../../a"',
-        "[" * 500,
-    ]
-
-    def changed(told: dict[str, object]) -> str:
-        key = chance.choice(sorted(told))
-        text = json.dumps({**told, key: "HERE"})
-        return text.replace('"HERE"', chance.choice(odd))
-
-    _rewritten(path, chance, changed)
-
-
-def _other_number(path: Path, chance: random.Random) -> None:
-    _rewritten(path, chance, lambda told: json.dumps({**told, "item": chance.choice([0, 1, 3, 7, 8, 500, 10**12])}))
-
-
-def _rewritten(path: Path, chance: random.Random, change: Callable[[dict[str, object]], str]) -> None:
-    lines = _lines(path)
-    old = chance.random() < 0.5
-    told = [json.loads(line) for line in lines]
-    if old:  # the whole file as an earlier version wrote it
-        told = [{key: value for key, value in one.items() if key != "sum"} for one in told]
-        lines = [json.dumps(one).encode() + b"\n" for one in told]
-    number = chance.randrange(len(lines))
-    lines[number] = change(told[number]).encode() + b"\n"
-    path.write_bytes(b"".join(lines))
 
 
 @contextmanager
@@ -353,7 +186,10 @@ def damages(place: Path, count: int, seed: int, tell: Callable[[str], None] = la
 def begun(place: Path, overwrite: bool = False) -> list[Attempt]:
     """What `run IN -o OUT` does."""
     asked = Order(new_id(), (str(place / "in"),), place / "out", OPTIONS, "m", "0", time.time(), overwrite=overwrite)
-    with closing(open_order(asked)) as job, closing(ThreadExecutor(TroubledArtist(lambda name: None))) as executor:
+    with (
+        closing(open_order(asked)) as job,
+        closing(ThreadExecutor(spec_of(TroubledArtist(lambda name: None)))) as executor,
+    ):
         return [*job.again(), *run(job, executor)]
 
 
@@ -387,7 +223,9 @@ def command_line(place: Path, count: int, seed: int) -> Counter[str]:
         mended(place, place / "whole")
         with as_nobody():
             done = damage(next(path for path in (place / "out" / ".cartoon").iterdir() if path.is_dir()), chance)
-            assert all(seen.state in ("finished", "waiting", "damaged") for seen in index.seen(None, place / "out"))
+            assert all(
+                seen.state in ("finished", "waiting", "damaged") for seen in index.found_jobs(None, place / "out")
+            )
             came = outcome_of(place)
             if isinstance(came, CartoonError):
                 refused += 1

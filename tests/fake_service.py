@@ -9,13 +9,13 @@ import shutil
 import signal
 import sys
 import time
-from functools import partial
 from pathlib import Path
 from typing import Final
 
 from cartoon.images.types import Cartoon, Photo
-from cartoon.jobs.executors.local import IsolatedExecutor, ProcessExecutor
-from cartoon.jobs.service.jobs import JobRequest, JobService, Sent
+from cartoon.jobs.executors.base import WorkerSpec
+from cartoon.jobs.service.creation import JobRequest, Sent
+from cartoon.jobs.service.jobs import JobService
 from cartoon.options import Options
 from cartoon.settings import Settings
 from tests.fakes import FakeArtist
@@ -51,8 +51,8 @@ def load_slow(settings: Settings) -> SlowArtist:
 def main(home: Path, photos: Path) -> None:
     """Run the jobs to their end."""
     settings = Settings(data_dir=home)
-    spare = IsolatedExecutor(partial(ProcessExecutor, load_slow, settings))
-    service = JobService(home / "jobs", load_slow(settings), lambda style: "m", 10**8, spare=spare)
+    spec = WorkerSpec(load_slow, settings, isolated=load_slow)
+    service = JobService(home / "jobs", spec, lambda style: "m", 10**8)
     if not service.jobs(OWNER):
         (home / "sent").mkdir(exist_ok=True)
         sent = [Sent(Path(shutil.copy(path, home / "sent")), path.name) for path in sorted(photos.rglob("*.[jp][pn]g"))]

@@ -9,6 +9,8 @@ import numpy as np
 
 from cartoon.errors import ResourceError
 from cartoon.images.types import Cartoon, Face, Photo, Pixels
+from cartoon.jobs.executors.base import Load, WorkerSpec
+from cartoon.jobs.photo import Judge, Stylizer
 from cartoon.options import Care, Options, Size
 from cartoon.settings import Settings
 from cartoon.styles.catalogue import Register, StyleCard, available
@@ -97,3 +99,8 @@ def nearest(pixels: Pixels, size: Size) -> Pixels:
     columns = np.minimum((np.arange(w) + 0.5) * width // w, width - 1).astype(int)
     picked: Pixels = pixels[rows][:, columns]
     return picked
+
+
+def spec_of(artist: Stylizer, judge: Judge | None = None, isolated: Load | None = None) -> WorkerSpec:
+    """What an executor is made from where the artist is there already."""
+    return WorkerSpec(lambda settings: artist, Settings(), judge, isolated)

@@ -19,7 +19,7 @@ def jobs(
     with exit_codes():
         from cartoon.jobs.store import index
 
-        for seen in index.seen(settings_from().data_dir, out):
+        for seen in index.found_jobs(settings_from().data_dir, out):
             made = datetime.fromtimestamp(seen.order.made).strftime("%Y-%m-%d %H:%M")
             told = {"id": seen.order.id, "state": seen.state, "total": seen.counts.total, "done": seen.counts.done}
             told |= {"failed": seen.counts.failed + seen.counts.quarantined, "style": seen.order.options.style}

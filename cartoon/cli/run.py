@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 from cartoon import __version__
@@ -13,21 +12,22 @@ from cartoon.cli.output import DONE, FAILED, PhotoEvent, Summary, event_of, repo
 from cartoon.errors import CartoonError, OptionsError
 from cartoon.files import write_atomically
 from cartoon.jobs import report
-from cartoon.jobs.executors.local import Executor, IsolatedExecutor, ProcessExecutor, ThreadExecutor, load_cartoonizer
+from cartoon.jobs.executors.base import Executor, Load, WorkerSpec
+from cartoon.jobs.executors.local import ThreadExecutor, load_cartoonizer
+from cartoon.jobs.executors.process import ProcessExecutor
 from cartoon.jobs.forecast import Forecast, check_disk, survey
 from cartoon.jobs.inputs import remote
 from cartoon.jobs.inputs.zips import check_target, write_zip
 from cartoon.jobs.model import Attempt, Counts, Gate, Order
-from cartoon.jobs.photo import Stylizer
 from cartoon.jobs.runner import run
 from cartoon.jobs.store import index
-from cartoon.jobs.store.folder import INPUTS, OpenJob, mark_of, new_id, open_order
+from cartoon.jobs.store.folder import open_order
+from cartoon.jobs.store.home import INPUTS, mark_of, new_id
+from cartoon.jobs.store.open_job import OpenJob
 from cartoon.options import Options
 from cartoon.quality.gate import judge
 from cartoon.settings import Settings
 from cartoon.styles.catalogue import Register
-
-Load = Callable[[Settings], Stylizer]
 
 
 @dataclass(frozen=True)
@@ -126,10 +126,11 @@ def executor_for(request: Request, settings: Settings, load: Load | None, usual:
     if request.cluster:
         from cartoon.jobs.executors.ray import RayExecutor
 
-        return RayExecutor(request.cluster, settings, load or load_cartoonizer, None if load else judge)
+        gate = None if load else judge
+        return RayExecutor(WorkerSpec(load or load_cartoonizer, settings, gate, cluster=request.cluster))
     if load:
-        return ThreadExecutor(load(settings), spare=IsolatedExecutor(partial(ProcessExecutor, load, settings)))
-    return ProcessExecutor(usual or load_cartoonizer, settings, judge)
+        return ThreadExecutor(WorkerSpec(load, settings, isolated=load))
+    return ProcessExecutor(WorkerSpec(usual or load_cartoonizer, settings, judge))
 
 
 def drawn(request: Request, job: OpenJob, executor: Executor | None, max_pixels: int) -> int:

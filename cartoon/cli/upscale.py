@@ -4,8 +4,9 @@ import time
 from dataclasses import dataclass
 from functools import partial
 
-from cartoon.cli.run import Load, Request, finish
+from cartoon.cli.run import Request, finish
 from cartoon.images.types import Cartoon, Face, Photo, Pixels
+from cartoon.jobs.executors.base import Load
 from cartoon.jobs.photo import Stylizer
 from cartoon.models.devices import pick_device, use_cores
 from cartoon.models.weights import sha256_of

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Final
 
 from cartoon.cli.output import DONE, FAILED, event_of, reporter, stopping
-from cartoon.cli.run import Load, Request, executor_for, order_of, summary_of
+from cartoon.cli.run import Request, executor_for, order_of, summary_of
 from cartoon.errors import OptionsError
+from cartoon.jobs.executors.base import Load
 from cartoon.jobs.runner import run
 from cartoon.jobs.store import index
+from cartoon.jobs.store.additions import look_again
 from cartoon.jobs.store.folder import open_order
 from cartoon.options import Options
 from cartoon.settings import Settings
@@ -61,7 +63,7 @@ def watch(request: Request, options: Options, settings: Settings, load: Load | N
         try:
             with reporter(None, request.as_json) as reports, stopping() as stop:
                 while not stop.is_set():
-                    job.look_again(quiet)
+                    look_again(job, quiet)
                     with closing(run(job, executor, stop.is_set, settings.max_pixels)) as attempts:
                         for attempt in attempts:
                             reports.photo(event_of(attempt, str(attempt.item.source)))

@@ -29,7 +29,7 @@ MEMORY_BYTES: Final = 800 << 20
 """Of a process that holds the model."""
 MEMORY_PER_PIXEL: Final = 125
 MEMORY_MOST: Final = 1536 << 20
-"""What photos under way may take together (see portrait/room.py); one that is larger goes alone."""
+"""What photos under way may take together, as the pipeline admits them; one that is larger goes alone."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Final, Literal
 
-from cartoon.errors import CartoonError, OutputError, ResourceError, StorageError, WorkerLostError
+from cartoon.errors import (
+    CartoonError,
+    OutputError,
+    QuarantineError,
+    ResourceError,
+    StorageError,
+    WorkerLostError,
+)
 from cartoon.options import FIELDS, Options
 
 Outcome = Literal["done", "failed", "skipped", "quarantined"]
@@ -92,15 +99,50 @@ class Order:
 
 
 @dataclass(frozen=True)
-class Attempt:
-    """What became of one item: `output` when there is a picture, `error` when it failed, never both.
+class Task:
+    """One photo to draw, in any process.
 
-    sha256, size: of the output. seconds: spent on this photo: opening, drawing, writing; waiting for its turn is not
-    counted. tries: how many it took. score, flaws: what the quality gate said (codes). notes: the photo's and the
-    drawing's own ("No face found: ..."). again: it was there already when the job was resumed.
+    number: of the item. source: its file. name: for sentences. root, output: the folder of all results, which must
+    exist, and the result's place in it. mark: begins the names of temporary files.
     """
 
-    item: Item
+    number: int
+    source: str
+    name: str
+    root: str
+    output: str
+    options: Options
+    gate: Gate
+    max_pixels: int
+    mark: str = ""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a worker says of a Task: an error, or what lies in the output file now."""
+
+    error: CartoonError | None = None
+    sha256: str = ""
+    size: int = 0
+    seconds: float = 0.0
+    faces: int = 0
+    score: float | None = None
+    flaws: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What the job records of one item: `output` when there is a picture, `error` when it failed, never both.
+
+    The second of three forms that a finished photo has: a worker's Result before it, a row of the report after it; a
+    line of the journal is an Attempt in JSON. sha256, size: of the output. seconds: spent on this photo: opening,
+    drawing, writing; waiting for its turn is not counted. tries: how many it took. score, flaws: what the quality gate
+    said (codes). notes: the photo's and the drawing's own ("No face found: ..."). again: it was there already when the
+    job was resumed.
+    """
+
+    entry: Entry
     outcome: Outcome = "done"
     output: Path | None = None
     error: CartoonError | None = None
@@ -113,6 +155,31 @@ class Attempt:
     flaws: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     again: bool = False
+
+    @classmethod
+    def of(cls, entry: Entry, result: Result, output: Path, tries: int) -> "Attempt":
+        """What a worker's last word on an item makes; output: where its picture lies, if there is one."""
+        if result.error:
+            outcome: Outcome = "quarantined" if isinstance(result.error, QuarantineError) else "failed"
+            return cls(entry, outcome, error=result.error, seconds=result.seconds, tries=tries)
+        return cls(
+            entry,
+            "done",
+            output,
+            sha256=result.sha256,
+            size=result.size,
+            seconds=result.seconds,
+            faces=result.faces,
+            tries=tries,
+            score=result.score,
+            flaws=result.flaws,
+            notes=result.notes,
+        )
+
+    @property
+    def item(self) -> Item:
+        """The input it is of."""
+        return self.entry.item
 
     @property
     def skipped(self) -> bool:

@@ -5,7 +5,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, Protocol, cast
 
@@ -17,7 +17,7 @@ from cartoon.images.fit import check_fit
 from cartoon.images.formats import OutputFormat
 from cartoon.images.types import Cartoon, Face, Photo, Pixels
 from cartoon.jobs.inputs import remote
-from cartoon.jobs.model import Gate
+from cartoon.jobs.model import Result, Task
 from cartoon.options import Care, Options
 from cartoon.quality.gate import FaceFinder, Verdict
 from cartoon.telemetry import metrics
@@ -55,40 +55,7 @@ class Stylizer(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Task:
-    """One photo to draw, in any process.
-
-    number: of the item. source: its file. name: for sentences. root, output: the folder of all results, which must
-    exist, and the result's place in it. mark: begins the names of temporary files.
-    """
-
-    number: int
-    source: str
-    name: str
-    root: str
-    output: str
-    options: Options
-    gate: Gate
-    max_pixels: int
-    mark: str = ""
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a worker says of a Task: an error, or what lies in the output file now."""
-
-    error: CartoonError | None = None
-    sha256: str = ""
-    size: int = 0
-    seconds: float = 0.0
-    faces: int = 0
-    score: float | None = None
-    flaws: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-
-
-def draw_file(task: Task, artist: Stylizer, judge: Judge | None = None) -> Result:
+def draw_file(task: Task, stylizer: Stylizer, judge: Judge | None = None) -> Result:
     """Draw one file, past the quality gate if there is one; whatever goes wrong with it is its Result's error."""
     began = time.perf_counter()
     try:
@@ -96,7 +63,7 @@ def draw_file(task: Task, artist: Stylizer, judge: Judge | None = None) -> Resul
         photo = fetch(Path(task.source), task.name, task.max_pixels)
         format = cast(OutputFormat, task.output.rpartition(".")[2])  # the manifest has chosen it
         check_fit(task.name, photo.pixels.shape, format, task.options)
-        cartoon, verdict = drawn_well(photo, task, artist, judge)
+        cartoon, verdict = drawn_well(photo, task, stylizer, judge)
         data = encode(cartoon.pixels, cartoon.alpha, format, task.options.quality)
         put(task, data)
     except Exception as problem:  # noqa: BLE001 - one photo never ends the batch; explain logs what is unexpected
@@ -113,20 +80,20 @@ def draw_file(task: Task, artist: Stylizer, judge: Judge | None = None) -> Resul
     )
 
 
-def drawn_well(photo: Photo, task: Task, artist: Stylizer, judge: Judge | None) -> tuple[Cartoon, Verdict | None]:
+def drawn_well(photo: Photo, task: Task, stylizer: Stylizer, judge: Judge | None) -> tuple[Cartoon, Verdict | None]:
     """A drawing that passes the gate, or the best there was after every fallback, with what is wrong with it.
 
     Raises QualityError where the task refuses such a one.
     """
-    cartoon = artist.draw(photo, task.options, urgent=False)
+    cartoon = stylizer.draw(photo, task.options, urgent=False)
     if judge is None or task.gate == "off":
         return cartoon, None
-    best, verdict = cartoon, judge(photo, cartoon, task.options, artist)
+    best, verdict = cartoon, judge(photo, cartoon, task.options, stylizer)
     for care, options in _fallbacks(task.options):
         if verdict.ok:
             return best, verdict
-        other = artist.redraw(photo, options, care)
-        opinion = judge(photo, other, options, artist)
+        other = stylizer.redraw(photo, options, care)
+        opinion = judge(photo, other, options, stylizer)
         if opinion.ok or opinion.score > verdict.score:
             best, verdict = other, opinion
     if verdict.ok:

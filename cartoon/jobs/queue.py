@@ -58,7 +58,7 @@ class Waiting:
         """A photo is tried again at a time."""
         heapq.heappush(self._later, _Later(due, number))
 
-    def next(self, now: float, under_way: Collection[How], places: int) -> Next | None:
+    def next(self, now: float, under_way: Collection[How], slots: int) -> Next | None:
         """What to start beside what is under way: nothing beside a photo that is alone, which starts beside nothing."""
         while self._later and self._later[0].due <= now:
             self.add(heapq.heappop(self._later).number, first=True)
@@ -67,7 +67,7 @@ class Waiting:
         if self._alone:
             return None if under_way else Next(self._alone.popleft(), "alone")
         if self._company:
-            return Next(self._company.popleft(), "company") if len(under_way) < places else None
+            return Next(self._company.popleft(), "company") if len(under_way) < slots else None
         if self._apart and not (under_way or self._later) and self._last_try_due() <= now:
             return Next(self._apart.popleft(), "apart")
         return None

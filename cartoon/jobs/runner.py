@@ -1,29 +1,29 @@
 """Run a job: an Attempt for every item that has no outcome yet, recorded before it is told."""
 
-import hashlib
 import time
 from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
-from cartoon.errors import CartoonError, QuarantineError, ResourceError, StorageError, WorkerLostError
+from cartoon.errors import CartoonError, ResourceError, StorageError, WorkerLostError
 from cartoon.images.decode import MAX_PIXELS
-from cartoon.jobs.executors.local import Executor
+from cartoon.jobs.executors.base import Executor
 from cartoon.jobs.model import (
     Attempt,
     Entry,
     How,
     Losses,
-    Outcome,
+    Result,
+    Task,
     leaders,
-    next_try,
     wait_before_retry,
 )
-from cartoon.jobs.photo import Result, Task, explained, put
+from cartoon.jobs.photo import explained
 from cartoon.jobs.queue import Next, Waiting
-from cartoon.jobs.store.folder import OpenJob
+from cartoon.jobs.store.open_job import OpenJob
+from cartoon.jobs.undrawn import settled_as_twin, settled_at_once
 
 LISTEN_SECONDS: Final = 0.5
 """How soon a pause or cancel is noticed while all places are busy."""
@@ -108,7 +108,7 @@ class _Run:
         """Start what there is room for."""
         while not self._halted():
             under_way = [drawing.how for drawing in self._under_way.values()]
-            following = self._waiting.next(time.monotonic(), under_way, self._executor.places)
+            following = self._waiting.next(time.monotonic(), under_way, self._executor.slots)
             if following is None:
                 return
             self._start(following)
@@ -116,67 +116,30 @@ class _Run:
     def _start(self, following: Next) -> None:
         number, how = following.number, following.how
         entry = self._job.entries[number]
-        settled = self._settled_at_once(entry)
-        if settled:
-            self._record([(entry, settled)])
-            return
-        if number in self._leaders:
+        attempt = settled_at_once(entry, self._job.order, self._seen(number))
+        if attempt is None and number in self._leaders:
             leader = self._job.state.settled.get(self._leaders[number])
             if leader is None:
                 self._followers.setdefault(self._leaders[number], []).append(number)
                 return
-            if leader.output is not None and self._copied(entry, leader):
+            try:
+                attempt = settled_as_twin(entry, leader, self._task(entry))
+            except StorageError as problem:
+                self._storage = problem
                 return
-            if leader.outcome == "quarantined":  # byte for byte the same: it need not crash anything once more
-                told = f"{entry.item.name} is the same photo as {leader.item.name}, which is quarantined: leave it out."
-                self._record([(entry, Attempt(entry.item, "quarantined", error=QuarantineError(told)))])
-                return
-            self._leaders.pop(number)  # it may fare better on its own
+            if attempt is None:
+                self._leaders.pop(number)
+        if attempt:
+            self._record([attempt])
+            return
         try:
             self._job.journal.started(number, how)
         except StorageError as problem:
             self._storage = problem
             return
-        draw = self._executor.apart if how == "apart" else self._executor.submit
-        self._under_way[draw(self._task(entry))] = _Drawing(entry, how)
+        drawing = self._executor.submit(self._task(entry), isolated=how == "apart")
+        self._under_way[drawing] = _Drawing(entry, how)
         self._order.append(number)
-
-    def _settled_at_once(self, entry: Entry) -> Attempt | None:
-        """The attempt of an item that needs no drawing."""
-        item = entry.item
-        if item.refused:
-            return Attempt(item, "failed", error=item.refused)
-        if entry.taken:
-            return Attempt(item, "skipped", self._job.order.out / entry.output)
-        if next_try(self._seen(entry.number)) is None:
-            return self._quarantined(entry)
-        return None
-
-    def _quarantined(self, entry: Entry) -> Attempt:
-        seen = self._seen(entry.number)
-        error = QuarantineError(
-            f"{entry.item.name} ended the process that drew it, also when nothing else was drawn there: leave it out."
-        )
-        return Attempt(entry.item, "quarantined", error=error, tries=seen.all)
-
-    def _copied(self, entry: Entry, leader: Attempt) -> bool:
-        """Give an item the picture of its twin; False where that cannot be read any more."""
-        assert leader.output is not None
-        try:
-            data = leader.output.read_bytes()
-            if hashlib.sha256(data).hexdigest() != leader.sha256:
-                return False
-            put(self._task(entry), data)
-        except StorageError as problem:
-            self._storage = problem
-            return True
-        except (OSError, CartoonError):
-            return False
-        note = f"The same photo as {leader.item.name}, drawn once."
-        output = self._job.order.out / entry.output
-        notes = (*leader.notes, note)
-        self._record([(entry, replace(leader, item=entry.item, output=output, seconds=0.0, notes=notes, again=False))])
-        return True
 
     def _collect(self) -> None:
         """Wait until something under way ends, or a retry is due, or it is time to listen again."""
@@ -190,7 +153,7 @@ class _Run:
             time.sleep(OUTLIVE_SECONDS)
             done, _ = wait(self._under_way, timeout=0)  # with all that was in the same process
         ended = [self._under_way[one].entry.number for one in done]
-        settled: list[tuple[Entry, Attempt]] = []
+        settled: list[Attempt] = []
         lost: list[_Drawing] = []
         for future in sorted(done, key=lambda one: self._under_way[one].entry.number):
             drawing = self._under_way.pop(future)
@@ -202,7 +165,7 @@ class _Run:
             result = Result(_error(entry, problem)) if problem else future.result()
             attempt = self._judged(entry, result)
             if attempt:
-                settled.append((entry, attempt))
+                settled.append(attempt)
             else:
                 self._order.remove(entry.number)
         self._record(settled)
@@ -217,17 +180,11 @@ class _Run:
         if isinstance(result.error, StorageError):
             self._storage = result.error
             return None
-        if result.error:
-            pause = wait_before_retry(result.error, tries)
-            if pause is None:
-                outcome: Outcome = "quarantined" if isinstance(result.error, QuarantineError) else "failed"
-                return Attempt(entry.item, outcome, error=result.error, seconds=result.seconds, tries=tries)
+        pause = wait_before_retry(result.error, tries) if result.error else None
+        if pause is not None:
             self._waiting.add_later(entry.number, time.monotonic() + pause)
             return None
-        told = {
-            name: getattr(result, name) for name in ("sha256", "size", "seconds", "faces", "score", "flaws", "notes")
-        }
-        return Attempt(entry.item, "done", self._job.order.out / entry.output, tries=tries, **told)
+        return Attempt.of(entry, result, self._job.order.out / entry.output, tries)
 
     def _lose(self, lost: list[_Drawing], alone: bool) -> None:
         """A process died, and this one outlived it: each photo it had is drawn alone from now on, or apart."""
@@ -249,7 +206,7 @@ class _Run:
         except StorageError as problem:
             self._storage = problem
 
-    def _record(self, settled: list[tuple[Entry, Attempt]]) -> None:
+    def _record(self, settled: list[Attempt]) -> None:
         """Into the journal, then into the state, then to whoever listens."""
         if not settled:
             return
@@ -257,10 +214,10 @@ class _Run:
             self._job.record(settled)
         except StorageError as problem:
             self._storage = problem  # on resume they are drawn again, over the files written now
-            self._order = deque(n for n in self._order if n not in {entry.number for entry, _ in settled})
+            self._order = deque(n for n in self._order if n not in {attempt.entry.number for attempt in settled})
             return
-        for entry, attempt in settled:
-            number = entry.number
+        for attempt in settled:
+            number = attempt.entry.number
             self._losses.pop(number, None)
             self._ready[number] = attempt
             if number not in self._order:

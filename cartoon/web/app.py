@@ -7,7 +7,7 @@ from typing import Final
 from fastapi import FastAPI
 
 from cartoon.images.decode import decoding
-from cartoon.jobs.executors.local import IsolatedExecutor
+from cartoon.jobs.executors.base import Load, WorkerSpec
 from cartoon.jobs.photo import Judge
 from cartoon.jobs.service.jobs import JobService
 from cartoon.settings import Settings
@@ -31,14 +31,15 @@ def create_app(
     settings: Settings,
     warm: Callable[[], None] | None = None,
     judge: Judge | None = None,
-    spare: IsolatedExecutor | None = None,
+    isolated: Load | None = None,
 ) -> FastAPI:
     """REST under /api/v1, /healthz, /readyz and /metrics, the page and its own endpoints at `/`, for any ASGI server.
 
     warm: draws the artist's first picture, in a thread once the app starts; the app says that it is ready when that is
     done, or from the start without it. `app.state.readiness` tells everybody and is told to drain.
     judge: the quality gate of jobs. They live under `settings.data_dir`, and go on with the next app made over it.
-    spare: for the last tries of photos that this process may have died over; without it they are made here.
+    isolated: what a process of its own loads for the last try of a photo that this one may have died over; without it
+    such tries are made here.
     """
     data = open_data_dir(settings.data_dir)
     # Written, not read: Gradio takes these two from the environment only, and reads them while its page is built.
@@ -47,7 +48,8 @@ def create_app(
     from cartoon.web.page import mount  # here, so that Gradio is imported after the lines above
 
     decoding.allow(settings.max_pixels_under_way)
-    service = JobService(data.jobs, artist, model_of(artist), settings.max_pixels, judge, spare)
+    spec = WorkerSpec(lambda _: artist, settings, judge, isolated)
+    service = JobService(data.jobs, spec, model_of(artist), settings.max_pixels)
     metrics.watch_jobs(service.states)
     backend, files = Backend(service, artist, settings, data.incoming), VisitorFiles(data.page)
     readiness = Readiness(warm=warm is None)

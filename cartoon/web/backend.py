@@ -9,7 +9,8 @@ from typing import Any, Final, get_args
 
 from cartoon.errors import InputError, OptionsError, StyleError
 from cartoon.jobs.model import Gate
-from cartoon.jobs.service.jobs import JobRequest, JobService
+from cartoon.jobs.service.creation import JobRequest
+from cartoon.jobs.service.jobs import JobService
 from cartoon.settings import Settings
 from cartoon.web.access.limits import Limits
 from cartoon.web.access.visitors import Visitor

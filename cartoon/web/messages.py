@@ -4,7 +4,7 @@ import re
 from typing import Final
 
 from cartoon.jobs.forecast import duration
-from cartoon.jobs.service.jobs import JobStatus
+from cartoon.jobs.service.status import JobStatus
 from cartoon.web.photo import Drawing
 
 WORTH_SECONDS: Final = 0.005

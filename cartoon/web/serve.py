@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from types import FrameType
 from typing import Final
 
@@ -17,7 +16,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from cartoon.errors import OptionsError
-from cartoon.jobs.executors.local import IsolatedExecutor, ProcessExecutor, load_cartoonizer
+from cartoon.jobs.executors.local import load_cartoonizer
 from cartoon.settings import Settings
 from cartoon.telemetry import logs, metrics
 from cartoon.web.access.connections import ACCEPTED_AT_ONCE, BACKLOG, ConnectionLimiter
@@ -58,9 +57,8 @@ def serve(settings: Settings) -> None:
         from cartoon.quality.gate import judge
 
         artist = Cartoonizer.load(settings.device, settings.precision, settings.styles_dir)
-        spare = IsolatedExecutor(partial(ProcessExecutor, load_cartoonizer, settings, judge))
         try:
-            app = create_app(artist, settings, artist.warm, judge, spare)
+            app = create_app(artist, settings, artist.warm, judge, load_cartoonizer)
             port = listener.getsockname()[1]
             log.info("open http://%s:%d", settings.host, port, extra={"event": "serving"})
             exposed = exposure(settings, port)

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import BinaryIO, Final
 
 from cartoon.errors import StorageError, TooLargeError
-from cartoon.jobs.service.jobs import Sent
+from cartoon.jobs.service.creation import Sent
 from cartoon.settings import Settings
 from cartoon.web.data_dir import disk_told, private_folder
 from cartoon.web.photo import clean_name

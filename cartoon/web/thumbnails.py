@@ -21,12 +21,12 @@ FOLDER: Final = "thumbs"
 
 def picture(service: JobService, id: str, number: int) -> Path:
     """Where the drawing of an item lies; raises MissingError when there is none."""
-    return _drawn(service.outcome(id, number)[1])
+    return _drawn(service.outcome(id, number))
 
 
 def thumb(service: JobService, id: str, number: int) -> Path:
     """A small copy of the drawing of an item; raises MissingError when there is none."""
-    attempt = service.outcome(id, number)[1]
+    attempt = service.outcome(id, number)
     source = _drawn(attempt)
     folder = service.status(id).order.out.parent / FOLDER
     mark = version(attempt)

@@ -38,11 +38,11 @@ def packed(service: JobService, id: str) -> Packed:
     stream = ZipStream(sized=True)
     told = service.rows(id)
     pictures = 0
-    for entry, attempt in service.settled(id):
+    for attempt in service.settled(id):
         # Missing or altered ones would break the length that is announced below; the next start draws them again.
         if attempt.output is None or not lies_there(attempt.output):
             continue
-        stream.add_path(attempt.output, str(entry.output), recurse=False)
+        stream.add_path(attempt.output, str(attempt.entry.output), recurse=False)
         pictures += 1
     for name, data in zip(report.NAMES, (report.as_csv(told), report.as_json(told)), strict=True):
         stream.add(data, name)

@@ -13,7 +13,8 @@ from cartoon.images.decode import read, size_of
 from cartoon.images.encode import encode
 from cartoon.jobs import forecast
 from cartoon.jobs.model import Order
-from cartoon.jobs.store.folder import new_id, open_order
+from cartoon.jobs.store.folder import open_order
+from cartoon.jobs.store.home import new_id
 from cartoon.options import Options
 from cartoon.styles.catalogue import available
 from tests import ROOT

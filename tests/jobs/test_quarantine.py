@@ -18,17 +18,21 @@ import pytest
 from cartoon.errors import ResourceError, UnreadableError
 from cartoon.images.encode import encode
 from cartoon.jobs import model as policy
-from cartoon.jobs.executors.local import Executor, IsolatedExecutor, ProcessExecutor, ThreadExecutor
+from cartoon.jobs.executors.base import Executor, Load, WorkerSpec
+from cartoon.jobs.executors.local import ThreadExecutor
+from cartoon.jobs.executors.process import ProcessExecutor
 from cartoon.jobs.model import LAST_TRY_AFTER, SUSPICIOUS, Attempt, How, Losses, Order, next_try
 from cartoon.jobs.queue import Waiting
 from cartoon.jobs.runner import run
 from cartoon.jobs.store import salvage
-from cartoon.jobs.store.folder import OpenJob, new_id, open_order, resume
+from cartoon.jobs.store.folder import open_order, resume
+from cartoon.jobs.store.home import new_id
+from cartoon.jobs.store.open_job import OpenJob
 from cartoon.options import Options
 from cartoon.settings import Settings
 from tests import ROOT
 from tests.fake_service import POISON
-from tests.fakes import FakeArtist, TroubledArtist
+from tests.fakes import FakeArtist, TroubledArtist, spec_of
 
 MOST_DEATHS = 1 + SUSPICIOUS + len(LAST_TRY_AFTER)
 """Of the whole program over one photo: in company, alone, and in last tries."""
@@ -102,7 +106,7 @@ def test_kills_soon_after_every_start_quarantine_nothing(seed: int, monkeypatch:
         waiting = Waiting(sorted(left), losses, began=0.0)
         under_way: dict[int, How] = {}
         while now < end:
-            while following := waiting.next(now, under_way.values(), places=3):
+            while following := waiting.next(now, under_way.values(), slots=3):
                 under_way[following.number] = following.how
             now += 0.6
             if now < end:
@@ -119,7 +123,7 @@ def test_what_was_met_alone_goes_behind_the_others_and_last_tries_behind_everyth
     waiting = Waiting(range(6), losses, began=100.0)
     came: list[tuple[int, How]] = []
     for now in (100.0, 100.0, 100.0, 100.0, 100.0, 100.0, 100.0):
-        following = waiting.next(now, (), places=3)
+        following = waiting.next(now, (), slots=3)
         if following:
             came.append((following.number, following.how))
     assert came == [(2, "alone"), (1, "alone"), (0, "company"), (3, "company"), (4, "apart"), (5, "apart")]
@@ -164,13 +168,17 @@ def load_fake(settings: Settings) -> FakeArtist:
     return FakeArtist()
 
 
-def no_process() -> ProcessExecutor:
+def load_nothing(settings: Settings) -> FakeArtist:
     raise ResourceError("there is no memory today.")
+
+
+def in_process(load: Load) -> WorkerSpec:
+    return WorkerSpec(load, Settings())
 
 
 def test_a_photo_that_kills_its_worker_is_quarantined_and_the_rest_is_drawn(tmp_path: Path) -> None:
     given = make(tmp_path / "in", *(f"{number}.png" for number in range(15)), f"5{POISON}.png")
-    with closing(begun(given, tmp_path / "out")) as job, closing(ProcessExecutor(load_killer, Settings())) as executor:
+    with closing(begun(given, tmp_path / "out")) as job, closing(ProcessExecutor(in_process(load_killer))) as executor:
         attempts = list(run(job, executor))
         assert job.counts.done == 15
     assert [(a.item.name, a.outcome, a.tries) for a in attempts if a.error] == [(f"5{POISON}.png", "quarantined", 4)]
@@ -198,9 +206,9 @@ def test_a_suspect_that_can_be_drawn_is_drawn_apart_after_all_others(tmp_path: P
         folder = seeded(job, 0, *SUSPECT, "apart")  # a last try that was cut short proves nothing
     here = FakeArtist()
     drawing: Executor = (
-        ThreadExecutor(here, spare=IsolatedExecutor(spare_process))
+        ThreadExecutor(spec_of(here, isolated=load_fake))
         if executor == "threads"
-        else ProcessExecutor(load_fake, Settings())
+        else ProcessExecutor(in_process(load_fake))
     )
     with closing(drawing), closing(resume(folder)) as job:
         attempts = list(run(job, drawing))
@@ -211,19 +219,11 @@ def test_a_suspect_that_can_be_drawn_is_drawn_apart_after_all_others(tmp_path: P
         assert sorted(here.seen) == ["2.png", "3.png"], "the suspect was not drawn in this process"
 
 
-def spare_process() -> ProcessExecutor:
-    return ProcessExecutor(load_fake, Settings())
-
-
-def killing_spare() -> ProcessExecutor:
-    return ProcessExecutor(load_killer, Settings())
-
-
 def test_a_suspect_whose_own_process_dies_is_quarantined_with_its_twin_and_this_process_lives(tmp_path: Path) -> None:
     given = make(tmp_path / "in", "1.png", f"2{POISON}.png", f"copy-of-2{POISON}.png")
     with closing(begun(given, tmp_path / "out")) as job:
         folder = seeded(job, 1, *SUSPECT)
-    executor = ThreadExecutor(FakeArtist(), spare=IsolatedExecutor(killing_spare))
+    executor = ThreadExecutor(spec_of(FakeArtist(), isolated=load_killer))
     with closing(executor), closing(resume(folder)) as job:
         attempts = list(run(job, executor))
     assert outcomes(attempts) == {
@@ -240,7 +240,7 @@ def test_the_program_that_dies_over_three_last_tries_leaves_the_photo_out(tmp_pa
     given = make(tmp_path / "in", "1.png", "2.png")
     with closing(begun(given, tmp_path / "out")) as job:
         folder = seeded(job, 0, *SUSPECT, "apart", "apart", "apart")
-    with closing(ThreadExecutor(FakeArtist())) as executor, closing(resume(folder)) as job:
+    with closing(ThreadExecutor(spec_of(FakeArtist()))) as executor, closing(resume(folder)) as job:
         attempts = list(run(job, executor))
     assert outcomes(attempts) == {"1.png": "quarantined", "2.png": "done"}
     assert "1.png" in str(next(attempt.error for attempt in attempts if attempt.error))
@@ -250,7 +250,7 @@ def test_a_suspect_for_which_no_process_can_be_had_fails_and_may_be_tried_again(
     given = make(tmp_path / "in", "1.png", "2.png")
     with closing(begun(given, tmp_path / "out")) as job:
         folder = seeded(job, 0, *SUSPECT)
-    executor = ThreadExecutor(FakeArtist(), spare=IsolatedExecutor(no_process))
+    executor = ThreadExecutor(spec_of(FakeArtist(), isolated=load_nothing))
     with closing(executor), closing(resume(folder)) as job:
         attempts = list(run(job, executor))
         assert outcomes(attempts) == {"2.png": "done", "1.png": "failed"}
@@ -262,12 +262,12 @@ def test_a_suspect_for_which_no_process_can_be_had_fails_and_may_be_tried_again(
 
 @pytest.mark.slow
 def test_a_last_try_without_end_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cartoon.jobs.executors.local.LAST_TRY_SECONDS", 0.2)
-    monkeypatch.setattr("cartoon.jobs.executors.local.CLOSE_SECONDS", 0.2)
+    monkeypatch.setattr("cartoon.jobs.executors.process.LAST_TRY_SECONDS", 0.2)
+    monkeypatch.setattr("cartoon.jobs.executors.process.CLOSE_SECONDS", 0.2)
     given = make(tmp_path / "in", "1.png", "2.png")
     with closing(begun(given, tmp_path / "out")) as job:
         folder = seeded(job, 0, *SUSPECT)
-    executor = ThreadExecutor(FakeArtist(), spare=IsolatedExecutor(lambda: ProcessExecutor(load_endless, Settings())))
+    executor = ThreadExecutor(spec_of(FakeArtist(), isolated=load_endless))
     with closing(executor), closing(resume(folder)) as job:
         assert outcomes(list(run(job, executor))) == {"2.png": "done", "1.png": "quarantined"}
 
@@ -306,8 +306,8 @@ class OneByOne(ThreadExecutor):
     """Threads that are given one photo at a time."""
 
     def __init__(self, trouble: Any) -> None:
-        super().__init__(TroubledArtist(trouble))
-        self.places = 1
+        super().__init__(spec_of(TroubledArtist(trouble)))
+        self.slots = 1
 
 
 KILLS_BOTH = """
@@ -315,7 +315,8 @@ import os, signal, subprocess, sys
 from contextlib import closing
 from pathlib import Path
 import cartoon.jobs.queue
-from cartoon.jobs.executors.local import ProcessExecutor
+from cartoon.jobs.executors.base import WorkerSpec
+from cartoon.jobs.executors.process import ProcessExecutor
 from cartoon.jobs.store.folder import resume
 from cartoon.jobs.runner import run
 from cartoon.settings import Settings
@@ -323,7 +324,7 @@ from tests.jobs.test_quarantine import load_takes_parent
 cartoon.jobs.queue.LAST_TRY_AFTER = (0.0, 0.0, 0.0)
 if __name__ == "__main__":
     with closing(resume(Path(sys.argv[1]))) as job:
-        list(run(job, ProcessExecutor(load_takes_parent, Settings())))
+        list(run(job, ProcessExecutor(WorkerSpec(load_takes_parent, Settings()))))
 """
 
 

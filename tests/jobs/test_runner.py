@@ -30,13 +30,14 @@ from cartoon.images.encode import encode
 from cartoon.images.types import Cartoon, Photo
 from cartoon.jobs import model as policy
 from cartoon.jobs.executors.local import ThreadExecutor
-from cartoon.jobs.model import Attempt, Gate, Order
-from cartoon.jobs.photo import Result, Stylizer, Task, draw_file
+from cartoon.jobs.model import Attempt, Gate, Order, Result, Task
+from cartoon.jobs.photo import Stylizer, draw_file
 from cartoon.jobs.runner import run
-from cartoon.jobs.store.folder import new_id, open_order, resume
+from cartoon.jobs.store.folder import open_order, resume
+from cartoon.jobs.store.home import new_id
 from cartoon.options import Care, Options
 from cartoon.quality.gate import FaceFinder, Flaw, Verdict
-from tests.fakes import FakeArtist, TroubledArtist
+from tests.fakes import FakeArtist, TroubledArtist, spec_of
 
 SMALL = Options(size=64)
 
@@ -44,12 +45,12 @@ SMALL = Options(size=64)
 class OneAtATime:
     """An executor that takes five photos, draws the first and does not begin the others."""
 
-    places = 5
+    slots = 5
 
     def __init__(self) -> None:
         self.given: list[Future[Result]] = []
 
-    def submit(self, task: Task) -> "Future[Result]":
+    def submit(self, task: Task, *, isolated: bool = False) -> "Future[Result]":
         future: Future[Result] = Future()
         if not self.given:
             future.set_running_or_notify_cancel()
@@ -92,7 +93,7 @@ def attempts_of(
 ) -> list[Attempt]:
     """The job of a folder, opened or gone on with, run to its end."""
     job = open_order(order(given, out, options, overwrite=overwrite))
-    executor = ThreadExecutor(artist)
+    executor = ThreadExecutor(spec_of(artist))
     try:
         return [*job.again(), *run(job, executor, max_pixels=max_pixels)]
     finally:
@@ -135,7 +136,7 @@ def test_a_bad_photo_is_an_attempt_with_an_error_and_the_rest_goes_on(photos: Pa
 def test_a_bad_zip_among_the_inputs_is_reported_in_its_place(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "p.zip").write_bytes(b"no zip")
     both = Order(new_id(), (str(photos), str(tmp_path / "p.zip")), tmp_path / "out", SMALL, "m", "0", 0.0)
-    with closing(open_order(both)) as job, closing(ThreadExecutor(FakeArtist())) as executor:
+    with closing(open_order(both)) as job, closing(ThreadExecutor(spec_of(FakeArtist()))) as executor:
         attempts = list(run(job, executor))
     assert outcome(attempts) == ["done"] * 4 + [UnreadableError.code]
 
@@ -302,7 +303,7 @@ def test_two_jobs_in_one_folder_never_take_each_others_files(photos: Path, tmp_p
 
 
 def test_two_processes_never_work_on_one_job(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cartoon.jobs.store.folder.LOCK_SECONDS", 0.1)
+    monkeypatch.setattr("cartoon.jobs.store.lock.LOCK_SECONDS", 0.1)
     with closing(open_order(order(photos, tmp_path / "out"))), pytest.raises(BusyError, match="Another process"):
         resume(next((tmp_path / "out" / ".cartoon").glob("*/manifest.json")).parent)
 
@@ -334,7 +335,10 @@ def test_after_cancelling_no_further_photo_is_started(photos: Path, tmp_path: Pa
     for number in range(20):
         (photos / f"{number}.png").write_bytes(encode(np.full((30, 40, 3), number, np.uint8), None, "png"))
     stop = threading.Event()
-    with closing(open_order(order(photos, tmp_path / "out"))) as job, closing(ThreadExecutor(FakeArtist())) as executor:
+    with (
+        closing(open_order(order(photos, tmp_path / "out"))) as job,
+        closing(ThreadExecutor(spec_of(FakeArtist()))) as executor,
+    ):
         for number, _ in enumerate(run(job, executor, stop.is_set)):
             if number == 1:
                 stop.set()
@@ -351,7 +355,7 @@ def test_a_stop_takes_back_what_the_crew_has_not_begun(photos: Path, tmp_path: P
         assert len(executor.given) == 4
         assert [future.cancelled() for future in executor.given] == [False, True, True, True]
         assert job.counts.done == 1
-        with closing(ThreadExecutor(FakeArtist())) as rest:
+        with closing(ThreadExecutor(spec_of(FakeArtist()))) as rest:
             assert outcome(list(run(job, rest))) == ["done"] * 3
 
 
@@ -481,7 +485,7 @@ def test_what_fails_the_gate_is_drawn_with_more_care_then_flagged_or_refused(
 ) -> None:
     artist, out = Clumsy(needs), tmp_path / "out"
     asked = replace(order(photos / "c" / "1.png", out), gate=gate)
-    with closing(open_order(asked)) as job, closing(ThreadExecutor(artist, not_black)) as executor:
+    with closing(open_order(asked)) as job, closing(ThreadExecutor(spec_of(artist, not_black))) as executor:
         attempts = list(run(job, executor))
     assert outcome(attempts) == [outcomes]
     assert attempts[0].flaws == flaws

@@ -328,7 +328,8 @@ def test_no_network_takes_more_threads(one_thread: None, folder: Path, paint: Pa
 RESIDENT = """
 import asyncio, sys
 import numpy as np
-from cartoon.jobs.executors.ray_actor import WorkerSpec, RayWorker
+from cartoon.jobs.executors.base import WorkerSpec
+from cartoon.jobs.executors.ray_actor import RayWorker
 from cartoon.images.types import Photo
 from cartoon.settings import Settings
 from cartoon.options import Care, Options
@@ -337,7 +338,7 @@ def load(settings):
     from cartoon.cli.run import load_cartoonizer
     artists.append(load_cartoonizer(settings))
     return artists[0]
-print(asyncio.run(RayWorker().open(WorkerSpec(load), Settings(device="cpu"), int(sys.argv[1]))))
+print(asyncio.run(RayWorker().open(WorkerSpec(load, Settings(device="cpu")), int(sys.argv[1]))))
 import torch
 toon, photo = artists[0], Photo(np.full((64, 64, 3), 128, np.uint8))
 print(torch.get_num_threads())

@@ -17,7 +17,8 @@ import pytest
 
 from cartoon.images.encode import encode
 from cartoon.jobs.model import Item, Order
-from cartoon.jobs.store.folder import begin, new_id
+from cartoon.jobs.store.folder import begin
+from cartoon.jobs.store.home import new_id
 from cartoon.options import Options
 from cartoon.web.serve import GRACE_SECONDS, INSIST_SECONDS, SETTLE_SECONDS
 from tests import ROOT

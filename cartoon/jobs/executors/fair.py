@@ -1,6 +1,6 @@
-"""Several jobs share one artist: each has a lane, and the lanes are served in proportion to their jobs' priorities.
+"""Several jobs share one executor: each has a share, and they are served in proportion to their jobs' priorities.
 
-Stride scheduling (Waldspurger, Weihl 1995): a lane's pass grows by 1 / priority for every photo served, and the lane
+Stride scheduling (Waldspurger, Weihl 1995): a share's pass grows by 1 / priority for every photo served, and the share
 with the smallest pass goes next.
 """
 
@@ -9,111 +9,114 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
-from cartoon.jobs.executors.local import LOOK_AHEAD, IsolatedExecutor
-from cartoon.jobs.photo import Judge, Result, Stylizer, Task, draw_file
+from cartoon.errors import ResourceError
+from cartoon.jobs.executors.base import Executor, WorkerSpec
+from cartoon.jobs.executors.local import ThreadExecutor
+from cartoon.jobs.model import Result, Task
 
-LANE_DEPTH: Final = 2
-"""Tasks in a lane for each place: so many that it has one when its turn comes, and comes again."""
+SHARE_DEPTH: Final = 2
+"""Tasks in a share for each slot: so many that it has one when its turn comes, and comes again."""
 
 
 class FairExecutor:
-    """Threads over one artist, and the lanes they serve."""
+    """Hands tasks to an executor of another kind, as many as it has slots for, so that none of them waits there."""
 
-    def __init__(self, artist: Stylizer, judge: Judge | None = None, spare: IsolatedExecutor | None = None) -> None:
-        """spare: for last tries; without it this process has to do."""
-        self._artist, self._judge, self._spare = artist, judge, spare
-        self.places = artist.at_once + LOOK_AHEAD
-        self._lanes: list[Share] = []
-        self._changed = threading.Condition()
+    def __init__(self, spec: WorkerSpec, kind: Callable[[WorkerSpec], Executor] = ThreadExecutor) -> None:
+        """kind: what draws."""
+        self._executor = kind(spec)
+        self._shares: list[FairShare] = []
+        self._lock = threading.RLock()
         self._closed = False
+        self._under_way = 0
         self._time = 0.0
-        self._threads = [
-            threading.Thread(target=self._serve, name=f"draw-{n}", daemon=True) for n in range(self.places)
-        ]
-        for thread in self._threads:
-            thread.start()
 
-    def lane(self, priority: int = 1) -> "Share":
+    def share(self, priority: int = 1) -> "FairShare":
         """An executor of its own for one job; closing it gives it up."""
-        with self._changed:
-            lane = Share(self._add, self._leave, LANE_DEPTH * self.places, priority, self._time, self._spare)
-            self._lanes.append(lane)
-            return lane
+        with self._lock:
+            share = FairShare(self, SHARE_DEPTH * self._executor.slots, priority, self._time)
+            self._shares.append(share)
+            return share
 
-    def close(self) -> None:
-        """Finish what is under way; what waits is cancelled."""
-        with self._changed:
-            self._closed = True
-            waiting = [future for lane in self._lanes for future, _ in lane.queue]
-            for lane in self._lanes:
-                lane.queue.clear()
-            self._changed.notify_all()
-        for future in waiting:
-            future.cancel()
-        for thread in self._threads:
-            thread.join()
-        if self._spare:
-            self._spare.close()
-
-    def _add(self, lane: "Share", task: Task) -> "Future[Result]":
+    def add(self, share: "FairShare", task: Task, isolated: bool) -> "Future[Result]":
+        """Draw a task when the share's turn comes; an isolated one at once, as it takes nobody's slot."""
+        if isolated:
+            return self._executor.submit(task, isolated=True)
         future: Future[Result] = Future()
-        with self._changed:
+        with self._lock:
             if self._closed:
                 future.cancel()
                 return future
-            if not lane.queue:  # it was idle: no credit for that
-                lane.passed = max(lane.passed, self._time)
-            lane.queue.append((future, task))
-            self._changed.notify()
+            if not share.queue:  # it was idle: no credit for that
+                share.passed = max(share.passed, self._time)
+            share.queue.append((future, task))
+        self._hand_out()
         return future
 
-    def _leave(self, lane: "Share") -> None:
-        with self._changed:
-            if lane in self._lanes:
-                self._lanes.remove(lane)
+    def leave(self, share: "FairShare") -> None:
+        """A share is no more."""
+        with self._lock:
+            if share in self._shares:
+                self._shares.remove(share)
 
-    def _serve(self) -> None:
-        while True:
-            with self._changed:
-                lane = self._next()
-                while lane is None and not self._closed:
-                    self._changed.wait()
-                    lane = self._next()
-                if lane is None:
-                    return
-                future, task = lane.queue.popleft()
-                self._time = lane.passed
-                lane.passed += 1 / lane.priority
-            if future.set_running_or_notify_cancel():
-                future.set_result(draw_file(task, self._artist, self._judge))
-            del future, task
+    def close(self) -> None:
+        """Finish what is under way; what waits is cancelled."""
+        with self._lock:
+            self._closed = True
+            waiting = [future for share in self._shares for future, _ in share.queue]
+            for share in self._shares:
+                share.queue.clear()
+        for future in waiting:
+            future.cancel()
+        self._executor.close()
 
-    def _next(self) -> "Share | None":
-        return min((lane for lane in self._lanes if lane.queue), key=lambda lane: lane.passed, default=None)
+    def _hand_out(self) -> None:
+        with self._lock:
+            while self._under_way < self._executor.slots and (share := self._next()):
+                future, task = share.queue.popleft()
+                self._time = share.passed
+                share.passed += 1 / share.priority
+                if not future.set_running_or_notify_cancel():
+                    continue
+                try:
+                    drawing = self._executor.submit(task)
+                except Exception as problem:  # noqa: BLE001 - whoever waits must hear of it
+                    future.set_exception(problem)
+                    continue
+                self._under_way += 1
+                drawing.add_done_callback(partial(self._ended, future))
+
+    def _ended(self, future: "Future[Result]", done: "Future[Result]") -> None:
+        if done.cancelled():  # its executor closed before it began
+            future.set_exception(ResourceError("The drawing was called off as the program ends: run it again."))
+        elif problem := done.exception():
+            future.set_exception(problem)
+        else:
+            future.set_result(done.result())
+        with self._lock:
+            self._under_way -= 1
+        self._hand_out()
+
+    def _next(self) -> "FairShare | None":
+        return min((share for share in self._shares if share.queue), key=lambda share: share.passed, default=None)
 
 
 @dataclass(eq=False)
-class Share:
+class FairShare:
     """One job's executor."""
 
-    add: "Callable[[Share, Task], Future[Result]]"
-    leave: "Callable[[Share], None]"
-    places: int
+    fair: FairExecutor
+    slots: int
     priority: int
     passed: float
-    spare: IsolatedExecutor | None = None
     queue: "deque[tuple[Future[Result], Task]]" = field(default_factory=deque)
 
-    def submit(self, task: Task) -> "Future[Result]":
-        """Draw a task when the lane's turn comes."""
-        return self.add(self, task)
-
-    def apart(self, task: Task) -> "Future[Result]":
-        """Draw a task in a process started for it, out of turn."""
-        return self.spare.draw(task) if self.spare else self.submit(task)
+    def submit(self, task: Task, *, isolated: bool = False) -> "Future[Result]":
+        """Draw a task when the share's turn comes; an isolated one out of turn."""
+        return self.fair.add(self, task, isolated)
 
     def close(self) -> None:
-        """Give the lane up."""
-        self.leave(self)
+        """Give the share up."""
+        self.fair.leave(self)

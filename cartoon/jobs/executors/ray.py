@@ -1,4 +1,4 @@
-"""An executor on a Ray cluster: a resident artist for every GPU, or every few cores, of every node that is there now."""
+"""An executor on a Ray cluster: a resident stylizer for every GPU, or every few cores, of every node there is now."""
 
 import logging
 import queue
@@ -7,53 +7,53 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final
 
 from cartoon.errors import CartoonError, ResourceError, WorkerLostError
-from cartoon.jobs.executors.ray_actor import RayWorker, WorkerSpec
+from cartoon.jobs.executors.base import WorkerSpec
+from cartoon.jobs.executors.ray_actor import RayWorker
 from cartoon.jobs.executors.ray_nodes import Placement, connected, not_opened, placements
-from cartoon.jobs.photo import Judge, Result, Stylizer, Task
-from cartoon.settings import Settings
+from cartoon.jobs.model import Result, Task
 
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS: Final = 2.0
 """Between two looks at which nodes there are."""
 START_SECONDS: Final = 300.0
-"""How long a cluster may take until its first artist draws: its nodes may be busy with other work."""
+"""How long a cluster may take until its first stylizer draws: its nodes may be busy with other work."""
 LOST_SECONDS: Final = 300.0
 """How long a run waits for nodes when it has none left."""
 VANISH_SECONDS: Final = 45.0
 """How long a node has to outlive an actor that died over a last try: Ray misses one that has vanished after 30 s."""
 STRIKES: Final = 3
-"""Artists in a row that died or did not load before their place is left alone, while there are others."""
+"""Stylizers in a row that died or did not load before their place is left alone, while there are others."""
 
 
 @dataclass(eq=False)
 class _Pending:
-    """A task, and who waits for it; last: it is the last try of a photo."""
+    """A task, and who waits for it; isolated: it is the last try of a photo."""
 
     task: Task
+    isolated: bool = False
     future: "Future[Result]" = field(default_factory=Future)
-    last: bool = False
 
 
 @dataclass(eq=False)
 class _Actor:
-    """An actor; places is 0 until its artist has loaded."""
+    """An actor; slots is 0 until its stylizer has loaded."""
 
     placement: Placement
-    actor: Any
-    places: int = 0
+    handle: Any
+    slots: int = 0
     finished: int = 0
     under_way: set[_Pending] = field(default_factory=set)
 
     @property
     def free(self) -> int:
         """How many more photos it takes."""
-        return self.places - len(self.under_way)
+        return self.slots - len(self.under_way)
 
 
 class RayExecutor:
@@ -61,24 +61,22 @@ class RayExecutor:
 
     A photo whose actor died is a lost one (WorkerLostError); where the whole node has gone the photo is not to blame
     (ResourceError, a plain retry). Once there has been no node for LOST_SECONDS, `submit` raises ResourceError.
-    Raises what loading the artist raised, OptionsError without Ray or without a cluster at the address.
+    Raises what loading the stylizer raised, OptionsError without Ray or without a cluster at the address.
     """
 
-    def __init__(
-        self, address: str, settings: Settings, load: Callable[[Settings], Stylizer], judge: Judge | None = None
-    ) -> None:
-        self._settings, self._spec = settings, WorkerSpec(load, judge)
+    def __init__(self, spec: WorkerSpec) -> None:
+        self._spec, self._settings = spec, spec.settings
         self._actors: list[_Actor] = []
         self._waiting: deque[_Pending] = deque()
         self._strikes: dict[Placement, int] = {}
         self._lost_on: dict[int, set[str]] = {}
         self._unsure: set[_Pending] = set()  # last tries whose actor died, and perhaps its node
-        self._places = 0
+        self._slots = 0
         self._problem: CartoonError | None = None
-        self._since = time.monotonic()  # when there last was an artist
+        self._since = time.monotonic()  # when there last was a stylizer
         self._events: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._first: Future[None] = Future()
-        self._connection = connected(address)
+        self._connection = connected(spec.cluster)
         self._ray = self._connection.ray
         # One thread owns the actors: others, and Ray's callbacks, only leave it word.
         self._keeper = threading.Thread(target=self._keep, name="cluster", daemon=True)
@@ -90,21 +88,15 @@ class RayExecutor:
             raise
 
     @property
-    def places(self) -> int:
-        """How many tasks keep all artists busy; 1 while there are none, so that somebody waits for them."""
-        return max(1, self._places)
+    def slots(self) -> int:
+        """How many tasks keep all stylizers busy; 1 while there are none, so that somebody waits for them."""
+        return max(1, self._slots)
 
-    def submit(self, task: Task) -> "Future[Result]":
-        """Draw a task on some node; raises ResourceError when the cluster is lost."""
-        return self._send(_Pending(task))
-
-    def apart(self, task: Task) -> "Future[Result]":
-        """Draw a task in an actor, which is a process, and draws nothing else meanwhile."""
-        return self._send(_Pending(task, last=True))
-
-    def _send(self, pending: _Pending) -> "Future[Result]":
+    def submit(self, task: Task, *, isolated: bool = False) -> "Future[Result]":
+        """Draw a task on some node: each actor is a process. Raises ResourceError when the cluster is lost."""
         if self._problem:
             raise self._problem
+        pending = _Pending(task, isolated)
         self._events.put(partial(self._take, pending))
         return pending.future
 
@@ -144,7 +136,7 @@ class RayExecutor:
             if placement not in taken and self._may_start(placement):
                 self._start(placement)
         now = time.monotonic()
-        if self._places:
+        if self._slots:
             self._since = now
         elif not self._actors and now - self._since < LOOK_SECONDS:
             log.warning("no node has a place for an artist: waiting for one")
@@ -153,8 +145,8 @@ class RayExecutor:
             self._give_up(ResourceError(f"{what}: add nodes or wait, then run the same command again."))
 
     def _may_start(self, placement: Placement) -> bool:
-        """Not where artists died time and again: a broken GPU would take every photo down that comes its way."""
-        others = any(actor.places and actor.placement.node != placement.node for actor in self._actors)
+        """Not where stylizers died time and again: a broken GPU would take every photo down that comes its way."""
+        others = any(actor.slots and actor.placement.node != placement.node for actor in self._actors)
         return self._problem is None and not (others and self._strikes.get(placement, 0) >= STRIKES)
 
     def _start(self, placement: Placement) -> None:
@@ -170,7 +162,9 @@ class RayExecutor:
         actor = _Actor(placement, kind.remote())
         self._actors.append(actor)
         settings = self._settings.model_copy(update={"device": "cuda" if placement.gpu else "cpu"})
-        opening = actor.handle.open.remote(self._spec, settings, 0 if placement.gpu else placement.cores)
+        opening = actor.handle.open.remote(
+            replace(self._spec, settings=settings), 0 if placement.gpu else placement.cores
+        )
         opening.future().add_done_callback(lambda done: self._events.put(partial(self._opened, actor, done)))
 
     def _opened(self, actor: _Actor, done: "Future[int | CartoonError]") -> None:
@@ -179,9 +173,9 @@ class RayExecutor:
         problem = done.exception()
         told = done.result() if problem is None else None
         if isinstance(told, int):
-            actor.places = told
+            actor.slots = told
             self._count()
-            log.info("node %s: an artist with %d places, %d in all", actor.placement.node[:8], told, self._places)
+            log.info("node %s: an artist with %d places, %d in all", actor.placement.node[:8], told, self._slots)
             if not self._first.done():
                 self._first.set_result(None)
             self._hand_out()
@@ -208,7 +202,7 @@ class RayExecutor:
                 continue
             # A photo that was lost somewhere is next drawn elsewhere: perhaps the node is to blame.
             shunned = self._lost_on.get(pending.task.number, set())
-            actor = min(free, key=lambda actor: (actor.placement.node in shunned, len(actor.under_way) / actor.places))
+            actor = min(free, key=lambda actor: (actor.placement.node in shunned, len(actor.under_way) / actor.slots))
             actor.under_way.add(pending)
             drawing = actor.handle.draw.remote(pending.task).future()
             drawing.add_done_callback(partial(self._tell_ended, actor, pending))
@@ -250,7 +244,7 @@ class RayExecutor:
         log.warning("node %s: %s is gone", actor.placement.node[:8], "it" if node_lost else "an artist")
         lost, actor.under_way = actor.under_way, set()
         for pending in lost:
-            if pending.last and not node_lost:
+            if pending.isolated and not node_lost:
                 self._unsure.add(pending)
                 sure = partial(self._events.put, partial(self._tell_lost, pending, actor))
                 timer = threading.Timer(VANISH_SECONDS, sure)
@@ -274,10 +268,10 @@ class RayExecutor:
         pending.future.set_exception(WorkerLostError(f"{name}: the process that drew it died."))
 
     def _count(self) -> None:
-        self._places = sum(actor.places for actor in self._actors)
+        self._slots = sum(actor.slots for actor in self._actors)
 
     def _give_up(self, problem: CartoonError) -> None:
-        """No more artists are expected: nobody is kept waiting."""
+        """No more stylizers are expected: nobody is kept waiting."""
         self._problem = problem
         if not self._first.done():
             self._first.set_exception(problem)

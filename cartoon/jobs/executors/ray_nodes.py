@@ -1,4 +1,4 @@
-"""The way to a Ray cluster: joined or started, and which places for artists its nodes have."""
+"""The way to a Ray cluster: joined or started, and which places for stylizers its nodes have."""
 
 import logging
 import os
@@ -19,13 +19,13 @@ from cartoon.errors import OptionsError, ResourceError
 AUTO: Final = "auto"
 """The address of a cluster on this machine, started where there is none."""
 STORE_BYTES: Final = 100 << 20
-"""Of Ray's object store: only tasks and results pass through it, pictures go from the files to the artists."""
+"""Of Ray's object store: only tasks and results pass through it, pictures go from the files to the stylizers."""
 REACH_SECONDS: Final = 10.0
 
 
 @dataclass(frozen=True)
 class Placement:
-    """A place for an artist: the node's id, which of its places, whether it has a GPU, and its share of the cores."""
+    """A place for a stylizer: the node's id, which of its places, whether it has a GPU, and its share of the cores."""
 
     node: str
     index: int

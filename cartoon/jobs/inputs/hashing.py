@@ -40,7 +40,7 @@ def unsound(settled: Mapping[int, Attempt], watch: Watcher = silent) -> list[int
     def sound(number: int) -> bool:
         output = settled[number].output
         if output is not None and remote.is_url(output):  # hashing it would fetch all results again
-            told = remote.seen(output)
+            told = remote.stored(output)
             return told is not None and told.size == settled[number].size
         return output is not None and sha256_of(output) == settled[number].sha256
 
@@ -65,7 +65,7 @@ def _scan(entry: Entry) -> Entry:
     if entry.item.refused:
         return entry
     if remote.is_url(entry.item.source):
-        told = remote.seen(entry.item.source) or remote.Seen(0, "")
+        told = remote.stored(entry.item.source) or remote.StoredFile(0, "")
         # Not of its bytes, which nobody has read: as good for telling that it has changed, no good for finding twins.
         version = hashlib.sha256(f"{entry.item.source}\0{told.version}".encode()).hexdigest()
         return replace(entry, sha256=version, size=told.size, changed=told.changed)
@@ -75,7 +75,7 @@ def _scan(entry: Entry) -> Entry:
 
 def _status(path: Path) -> tuple[int, int]:
     if remote.is_url(path):
-        told = remote.seen(path)
+        told = remote.stored(path)
         return (told.size, told.changed) if told else (0, 0)
     try:
         status = path.stat()

@@ -23,7 +23,7 @@ _ATOMIC: Final = frozenset("s3 s3a gs gcs abfs abfss az adl oci oss tos r2 memor
 
 
 @dataclass(frozen=True)
-class Seen:
+class StoredFile:
     """An object as its store tells of it without being read: bytes, and what changes when its content does."""
 
     size: int
@@ -81,7 +81,7 @@ def listed(root: Path) -> list[PurePosixPath]:
     return sorted(PurePosixPath(path[start:]) for path in found)
 
 
-def seen(path: Path) -> Seen | None:
+def stored(path: Path) -> StoredFile | None:
     """What is at a URL; None where nothing is, or it cannot be asked."""
     try:
         store, place = _store(path)
@@ -91,13 +91,13 @@ def seen(path: Path) -> Seen | None:
     if info.get("type") == "directory":
         return None
     version = next((info[key] for key in _VERSIONS if info.get(key)), "")
-    return Seen(int(info.get("size") or 0), f"{version}/{info.get('size')}")
+    return StoredFile(int(info.get("size") or 0), f"{version}/{info.get('size')}")
 
 
 def photo(path: Path, name: str, max_pixels: int) -> Photo:
     """Decode a picture from its URL; errors as of `images.files.read`, ResourceError where trying again may help."""
     most = 16 * max_pixels + (64 << 20)  # as for files on disk
-    told = seen(path)
+    told = stored(path)
     if told and told.size > most:
         raise TooLargeError(f"{name} has {told.size >> 20} MB, more than is safe to decode: shrink it.")
     return decode(load(path), name, max_pixels)

@@ -19,8 +19,8 @@ class JobScheduler:
     changed: guards all that is in memory and is told of every change; whoever calls enqueue or leave holds it.
     """
 
-    def __init__(self, lanes: FairExecutor, max_pixels: int, changed: threading.Condition) -> None:
-        self._lanes, self._max_pixels, self._changed = lanes, max_pixels, changed
+    def __init__(self, executor: FairExecutor, max_pixels: int, changed: threading.Condition) -> None:
+        self._executor, self._max_pixels, self._changed = executor, max_pixels, changed
         self._waiting: dict[str, ServedJob] = {}
         self._running: dict[str, ServedJob] = {}
         self._giving: set[str] = set()
@@ -47,7 +47,7 @@ class JobScheduler:
             threads = list(self._threads)
         for thread in threads:
             thread.join()
-        self._lanes.close()
+        self._executor.close()
 
     def _hand_out(self) -> None:
         """Give free places to waiting jobs."""
@@ -61,7 +61,7 @@ class JobScheduler:
             self._tell(job)
 
     def _work(self, job: ServedJob, stop: threading.Event) -> None:
-        lane = self._lanes.lane(job.order.priority)
+        share = self._executor.share(job.order.priority)
         turn_over = time.monotonic() + TURN_SECONDS
 
         def stopped() -> bool:
@@ -69,7 +69,7 @@ class JobScheduler:
 
         try:
             with job.opened(stop.is_set) as opened:
-                for _ in run(opened, lane, stopped, self._max_pixels):
+                for _ in run(opened, share, stopped, self._max_pixels):
                     with self._changed:
                         job.came()
                         self._tell(job)
@@ -85,7 +85,7 @@ class JobScheduler:
             job.control, job.reason = "pause", OURS
             log.exception("job stopped", extra={"job": job.order.id})
         finally:
-            lane.close()
+            share.close()
             with self._changed:
                 del self._running[job.order.id]
                 self._giving.discard(job.order.id)

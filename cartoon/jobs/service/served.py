@@ -15,8 +15,10 @@ from typing import Final, Literal
 from cartoon.errors import DamagedError
 from cartoon.jobs.model import Attempt, Counts, Entry, State
 from cartoon.jobs.store import salvage
-from cartoon.jobs.store.folder import OpenJob, reopen, resume
-from cartoon.jobs.store.journal import Control, Journal, Replay
+from cartoon.jobs.store.folder import open_stored, resume
+from cartoon.jobs.store.journal import Control, Journal
+from cartoon.jobs.store.open_job import OpenJob
+from cartoon.jobs.store.replay import Replay
 from cartoon.jobs.store.salvage import StoredJob
 
 RECENT: Final = 60
@@ -40,9 +42,9 @@ class JobContents:
         """How many came to what."""
         return self.state.counts(len(self.entries))
 
-    def settled(self) -> list[tuple[Entry, Attempt]]:
+    def settled(self) -> list[Attempt]:
         """What has come to an outcome, in the order it came; a copy in one go, as the drawing records meanwhile."""
-        return [(self.entries[number], attempt) for number, attempt in list(self.state.settled.items())]
+        return list(self.state.settled.values())
 
 
 class ServedJob:
@@ -181,8 +183,11 @@ class ServedJob:
                 raise HaltedError
 
         contents = self._contents
-        if contents and self._checked:
-            return reopen(self.folder, self.order, contents.entries, contents.state)
+        if contents:
+            stored = StoredJob(self.folder, self.order, contents.entries, contents.state)
+            opened = open_stored(stored, watch, check=not self._checked)
+            self._checked = True
+            return opened
         opened = resume(self.folder, watch, check=not self._checked)
         with self._reading:
             self._contents = JobContents(opened.entries, opened.state)

@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 
 from cartoon.jobs.model import Counts, Order, State
 from cartoon.jobs.store import salvage
-from cartoon.jobs.store.folder import jobs_in
+from cartoon.jobs.store.home import jobs_in
 from cartoon.jobs.store.salvage import LOCK
 
 NOTES: Final = "outputs.jsonl"
@@ -19,7 +19,7 @@ SERVED: Final = "jobs"
 
 
 @dataclass(frozen=True)
-class Seen:
+class FoundJob:
     """A job as found on disk."""
 
     folder: Path
@@ -38,7 +38,7 @@ def note(data_dir: Path | None, out: Path) -> None:
             file.write(json.dumps(str(out)) + "\n")
 
 
-def seen(data_dir: Path | None, out: Path | None = None) -> Iterator[Seen]:
+def found_jobs(data_dir: Path | None, out: Path | None = None) -> Iterator[FoundJob]:
     """The jobs of one output folder, or of all that were noted and of the server."""
     if out is not None:
         folders = jobs_in(out)
@@ -50,10 +50,10 @@ def seen(data_dir: Path | None, out: Path | None = None) -> Iterator[Seen]:
             places = (folder for folder in (data_dir / SERVED).iterdir() if not folder.name.startswith("."))
             folders += sorted(folder for folder in places if salvage.is_job(folder))
     for folder in folders:
-        yield _look(folder)
+        yield _found(folder)
 
 
-def _look(folder: Path) -> Seen:
+def _found(folder: Path) -> FoundJob:
     told = salvage.read(folder)
     now, counts = told.state, told.state.counts(len(told.entries))
     state: State = "waiting"
@@ -65,7 +65,7 @@ def _look(folder: Path) -> Seen:
         state = "paused" if now.control == "pause" else "cancelled"
     elif _is_locked(folder):
         state = "running"
-    return Seen(folder, told.order, state, counts)
+    return FoundJob(folder, told.order, state, counts)
 
 
 def _is_locked(folder: Path) -> bool:

@@ -1,18 +1,24 @@
-"""A folder held by one process alone, as long as it lives: the system itself lets go when the process is killed."""
+"""Who works on a job, or has a server's jobs: one process, as long as it lives; the system itself lets go."""
 
 import errno
 import logging
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from cartoon.errors import BusyError
+from filelock import FileLock, Timeout
+
+from cartoon.errors import BusyError, OptionsError
 
 log = logging.getLogger(__name__)
 
 HOLD_SECONDS: Final = 5.0
 """How long a folder is waited for: a process that was just killed takes a moment to let go."""
+LOCK_SECONDS: Final = 5.0
+"""The same, of the file in a job's folder."""
 LOOK_SECONDS: Final = 0.05
 TAKEN: Final = frozenset({errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES})
 
@@ -38,6 +44,28 @@ class FolderLock:
         if self._folder >= 0:
             os.close(self._folder)
             self._folder = -1
+
+
+def job_lock(path: Path, out: Path, seconds: float | None = None) -> FileLock:
+    """The lock file of a job, held; raises BusyError while another process works on it, OptionsError."""
+    lock = FileLock(path, timeout=LOCK_SECONDS if seconds is None else seconds, thread_local=False)
+    try:
+        lock.acquire()
+    except Timeout as busy:
+        raise BusyError(f"Another process works on this job in {out}: wait until it has ended, or stop it.") from busy
+    except OSError as problem:
+        raise OptionsError(f"{out} cannot be the output folder ({problem.strerror}): give another -o.") from problem
+    return lock
+
+
+@contextmanager
+def locked(path: Path, out: Path, seconds: float | None = None) -> Iterator[None]:
+    """While such a file is held."""
+    lock = job_lock(path, out, seconds)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _lock(folder: int, refusal: str) -> None:

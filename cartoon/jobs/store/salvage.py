@@ -10,12 +10,27 @@ from cartoon.errors import DamagedError
 from cartoon.jobs.model import Entry, Item, Order
 from cartoon.jobs.store import manifest
 from cartoon.jobs.store.checksums import SpoiltError
-from cartoon.jobs.store.journal import JOURNAL, STARTED, Replay, replay
+from cartoon.jobs.store.journal import JOURNAL, STARTED
+from cartoon.jobs.store.replay import Replay, replay
 from cartoon.options import Options
 
 LOCK: Final = "lock"
 RESULTS: Final = "results"
 """Where a job of the server puts its pictures."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What was asked of a job, as its folder tells it. items: how many it began with at least. damage: as below.
+
+    known: whether the order could be read; else it is made up, and nobody's.
+    """
+
+    folder: Path
+    order: Order
+    items: int
+    damage: tuple[str, ...]
+    known: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +39,6 @@ class StoredJob:
 
     entries: every item in its place; one that no file tells of any more has a made-up name. state: what became of them,
     each outcome tied to its item by number, path and place. damage: what of the files is not what was written.
-    known: whether the order could be read; else it is made up, and nobody's.
     """
 
     folder: Path
@@ -32,7 +46,6 @@ class StoredJob:
     entries: list[Entry]
     state: Replay
     damage: tuple[str, ...] = ()
-    known: bool = True
 
     @property
     def sentence(self) -> str:
@@ -51,15 +64,22 @@ class StoredJob:
             raise DamagedError(self.sentence)
 
 
-def read(folder: Path) -> StoredJob:
-    """The job of a folder, as far as its files can be read."""
+def read_header(folder: Path) -> Header:
+    """What the manifest of a folder says, or its copy; nothing else is read."""
     wrong = _in_the_way(folder)
     asked, known = _asked(folder, wrong)
-    listed = manifest.read_entries(folder, asked.items)
-    played = replay(folder, listed.entries, asked.order)
-    total = max(asked.items, 1 + max(played.entries, default=-1))
+    return Header(folder, asked.order, asked.items, tuple(wrong), known)
+
+
+def read(folder: Path, header: Header | None = None) -> StoredJob:
+    """The job of a folder, as far as its files can be read. header: where that is read already."""
+    header = header or read_header(folder)
+    listed = manifest.read_entries(folder, header.items)
+    played = replay(folder, listed.entries, header.order)
+    total = max(header.items, 1 + max(played.entries, default=-1))
     entries = [played.entries.get(number) or _lost(folder, number) for number in range(total)]
-    return StoredJob(folder, asked.order, entries, played.state, (*wrong, *listed.wrong, *played.wrong), known)
+    damage = (*header.damage, *listed.wrong, *played.wrong)
+    return StoredJob(folder, header.order, entries, played.state, damage)
 
 
 def is_job(folder: Path) -> bool:

@@ -15,7 +15,7 @@ from typing import Final
 
 from cartoon.errors import CartoonError, LimitError
 from cartoon.jobs.service.jobs import JobService
-from cartoon.jobs.store.folder import INPUTS
+from cartoon.jobs.store.home import INPUTS
 from cartoon.settings import Settings
 from cartoon.web.access.visitors import Visitor
 

@@ -14,8 +14,9 @@ from cartoon.errors import CartoonError, InputError, TooLargeError
 from cartoon.files import write_atomically
 from cartoon.images.encode import encode
 from cartoon.jobs.inputs.zips import write_zip
-from cartoon.jobs.model import Attempt, Entry
-from cartoon.jobs.service.jobs import JobService, JobStatus
+from cartoon.jobs.model import Attempt
+from cartoon.jobs.service.jobs import JobService
+from cartoon.jobs.service.status import JobStatus
 from cartoon.telemetry import metrics
 from cartoon.web.access.visitors import Visitor, visitor_of
 from cartoon.web.answers import INTERNAL
@@ -160,12 +161,12 @@ def _delivered(service: JobService, id: str, folder: Path) -> tuple[str | None, 
     """A job's results in a folder that Gradio may serve."""
     outcomes = service.settled(id)
     pictures: list[tuple[str, str]] = []
-    for entry, attempt in outcomes:
+    for attempt in outcomes:
         if attempt.output is not None:
-            place = folder / "pictures" / entry.output
+            place = folder / "pictures" / attempt.entry.output
             place.parent.mkdir(parents=True, exist_ok=True)
             link_or_copy(attempt.output, place)
-            pictures.append((str(place), entry.item.name))
+            pictures.append((str(place), attempt.item.name))
     archive = folder / "cartoons.zip" if pictures else None
     if archive is not None:
         root = folder / "pictures"
@@ -173,13 +174,13 @@ def _delivered(service: JobService, id: str, folder: Path) -> tuple[str | None, 
     return (str(archive) if archive else None), pictures, _report(service.status(id), outcomes)
 
 
-def _report(status: JobStatus, outcomes: Sequence[tuple[Entry, Attempt]]) -> dict[str, Any]:
-    failed = [(entry.item.name, attempt.error) for entry, attempt in outcomes if attempt.error]
+def _report(status: JobStatus, outcomes: Sequence[Attempt]) -> dict[str, Any]:
+    failed = [(attempt.item.name, attempt.error) for attempt in outcomes if attempt.error]
     return {
         "job": status.id,
         "stage": STAGES.get(status.state, status.state),
         "done": status.counts.settled,
         "total": status.counts.total,
-        "drawn": [entry.item.name for entry, attempt in outcomes if attempt.output],
+        "drawn": [attempt.item.name for attempt in outcomes if attempt.output],
         "failed": [{"name": name, "error": e.code, "message": without_paths(str(e))} for name, e in failed],
     }

@@ -1,4 +1,4 @@
-"""What the tab "Many photos" does: every action looks at the service, or says something to it, and returns what to show.
+"""What the tab "Many photos" does: every action looks at the service, or tells it something, and returns what to show.
 
 The page keeps nothing but the id of the job it shows: another page, or one after a restart, shows the same.
 """
@@ -10,7 +10,8 @@ from typing import Any, Final
 import gradio as gr
 
 from cartoon.errors import MissingError
-from cartoon.jobs.service.jobs import JobService, JobStatus
+from cartoon.jobs.service.jobs import JobService
+from cartoon.jobs.service.status import JobStatus
 from cartoon.web.access.visitors import check_owner, visitor_of
 from cartoon.web.backend import Backend
 from cartoon.web.messages import at_rest, machine_line, sentence

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from datetime import datetime, timezone
 from typing import Final
 
-from cartoon.jobs.model import Attempt, Entry
-from cartoon.jobs.service.jobs import JobStatus
+from cartoon.jobs.model import Attempt
+from cartoon.jobs.service.status import JobStatus
 from cartoon.web.messages import tally, without_paths
 from cartoon.web.thumbnails import version
 
@@ -15,7 +15,7 @@ PICTURES: Final = 60
 FAILURES: Final = 100
 STATE_WORDS: Final = {"waiting": "waiting", "running": "drawing", "finished": "done"}
 
-Outcomes = Sequence[tuple[Entry, Attempt]]
+Outcomes = Sequence[Attempt]
 
 
 def progress_bar(text: str, share: float) -> str:
@@ -28,14 +28,14 @@ def progress_bar(text: str, share: float) -> str:
 
 def gallery(id: str, latest: Outcomes, drawn: int) -> str:
     """The latest pictures, the last one first, of all that were drawn; each opens in full."""
-    shown = "".join(_figure(id, entry, attempt) for entry, attempt in latest)
+    shown = "".join(_figure(id, attempt) for attempt in latest)
     more = f"<p>The latest {len(latest)} of {drawn}; the zip has them all.</p>" if drawn > len(latest) else ""
     return f'<div class="toon-pictures">{shown}</div>{more}' if latest else ""
 
 
 def failure_table(id: str, failures: Outcomes) -> str:
     """One row per photo that could not be drawn; empty when all could."""
-    failed = [(entry.item.name, str(attempt.error)) for entry, attempt in failures]
+    failed = [(attempt.item.name, str(attempt.error)) for attempt in failures]
     if not failed:
         return ""
     rows = "".join(_row(name, html.escape(without_paths(why))) for name, why in failed[:FAILURES])
@@ -70,11 +70,12 @@ def address(id: str, rest: str) -> str:
     return f"api/v1/jobs/{id}/{rest}"
 
 
-def _figure(id: str, entry: Entry, attempt: Attempt) -> str:
-    name, mark = html.escape(entry.item.name), f"?v={version(attempt)}"
+def _figure(id: str, attempt: Attempt) -> str:
+    number = attempt.entry.number
+    name, mark = html.escape(attempt.item.name), f"?v={version(attempt)}"
     flaws = html.escape(", ".join(attempt.flaws))
     doubt = f'<b title="{flaws}">to look at</b>' if attempt.flaws else ""
-    thumb, full = address(id, f"thumbs/{entry.number}{mark}"), address(id, f"pictures/{entry.number}{mark}")
+    thumb, full = address(id, f"thumbs/{number}{mark}"), address(id, f"pictures/{number}{mark}")
     picture = f'<img src="{thumb}" alt="{name}" loading="lazy">'
     return (
         f'<figure{" class=toon-doubt" if doubt else ""}><a href="{full}" target="_blank" rel="noopener">{picture}</a>'

@@ -4,7 +4,7 @@ import json
 import re
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from typing import Any, Final, ParamSpec, TypeVar, get_args
 from urllib.parse import quote
@@ -18,7 +18,7 @@ from starlette.requests import ClientDisconnect
 from cartoon.errors import MissingError, OptionsError
 from cartoon.jobs import report
 from cartoon.jobs.model import Gate
-from cartoon.jobs.service.jobs import JobStatus
+from cartoon.jobs.service.status import JobStatus
 from cartoon.web import thumbnails
 from cartoon.web.access.visitors import check_owner, visitor_of
 from cartoon.web.backend import Backend
@@ -168,8 +168,8 @@ class _Routes:
             raise OptionsError(f"limit must be from 1 to {MOST_ITEMS}; got {limit}.")
         total = (await self._ask(self._service.status, id)).counts.total
         rows = await self._ask(self._service.rows, id, offset, limit)
-        part = [{"number": n, **row} for n, row in enumerate(rows, offset)]
-        return JSONResponse({"total": total, "offset": offset, "items": _clean(part)}, headers=NOT_KEPT)
+        part = [{"number": n, **asdict(row)} for n, row in enumerate(_clean(rows), offset)]
+        return JSONResponse({"total": total, "offset": offset, "items": part}, headers=NOT_KEPT)
 
     async def picture(self, request: Request, id: str, number: str) -> Response:
         """The drawing of an item."""
@@ -235,8 +235,8 @@ def attached(name: str) -> dict[str, str]:
     return {"Content-Disposition": f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"}
 
 
-def _clean(rows: "list[dict[str, Any]]") -> "list[dict[str, Any]]":
-    return [{**row, "message": without_paths(row["message"]) if row["message"] else None} for row in rows]
+def _clean(rows: list[report.Row]) -> list[report.Row]:
+    return [replace(row, message=without_paths(row.message) if row.message else None) for row in rows]
 
 
 def _root(request: Request, id: str) -> str:

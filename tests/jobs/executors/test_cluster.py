@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,12 +22,16 @@ from cartoon.errors import OptionsError, ResourceError
 from cartoon.images.decode import read
 from cartoon.images.encode import encode
 from cartoon.jobs import report
-from cartoon.jobs.executors.local import Executor, ProcessExecutor, ThreadExecutor
+from cartoon.jobs.executors.base import Executor, WorkerSpec
+from cartoon.jobs.executors.local import ThreadExecutor
+from cartoon.jobs.executors.process import ProcessExecutor
 from cartoon.jobs.executors.ray import RayExecutor
 from cartoon.jobs.executors.ray_nodes import Placement, connected, placements, runtime_env
 from cartoon.jobs.model import Attempt, Order
 from cartoon.jobs.runner import run
-from cartoon.jobs.store.folder import OpenJob, new_id, open_order
+from cartoon.jobs.store.folder import open_order
+from cartoon.jobs.store.home import new_id
+from cartoon.jobs.store.open_job import OpenJob
 from cartoon.options import Options
 from cartoon.settings import Settings
 from tests import ROOT
@@ -101,6 +106,10 @@ def begun(given: Path, out: Path) -> OpenJob:
     return open_order(Order(new_id(), (str(given),), out, Options(size=64), "model", __version__, time.time()))
 
 
+def on_cpus(cluster: Any, pids: Path) -> RayExecutor:
+    return RayExecutor(WorkerSpec(load_mortal, Settings(styles_dir=pids, device="cpu"), cluster=cluster.address))
+
+
 def drawn(job: OpenJob, executor: Executor, on_each: Callable[[int], None] = lambda count: None) -> list[Attempt]:
     attempts = []
     for attempt in run(job, executor):
@@ -112,7 +121,7 @@ def drawn(job: OpenJob, executor: Executor, on_each: Callable[[int], None] = lam
 def told(job: OpenJob) -> list[dict[str, Any]]:
     """The report without what differs from run to run."""
     rows = report.rows(job.entries, job.state.settled)
-    return [{key: value for key, value in row.items() if key not in ("seconds", "tries")} for row in rows]
+    return [{key: value for key, value in asdict(row).items() if key not in ("seconds", "tries")} for row in rows]
 
 
 def assert_exactly_once(job: OpenJob) -> None:
@@ -149,7 +158,7 @@ def test_a_killed_worker_a_lost_node_and_a_poison_photo_cost_one_photo(
             cluster.remove_node(cluster.list_all_nodes()[-1], allow_graceful=False)
 
     with closing(begun(given, tmp_path / "out")) as job:
-        with closing(RayExecutor(cluster.address, settings, load_mortal)) as executor:
+        with closing(RayExecutor(WorkerSpec(load_mortal, settings, cluster=cluster.address))) as executor:
             attempts = drawn(job, executor, trouble)
         assert Counter(attempt.outcome for attempt in attempts) == {"done": 199, "quarantined": 1}
         assert [a.item.name for a in attempts if a.outcome == "quarantined"] == [f"a/120-{POISON}.png"]
@@ -157,7 +166,7 @@ def test_a_killed_worker_a_lost_node_and_a_poison_photo_cost_one_photo(
         assert {line["alone"] for line in lines if line["event"] == "crashed"} == {True, False}
         with (
             closing(begun(given, tmp_path / "local")) as local,
-            closing(ProcessExecutor(load_mortal, settings)) as worker,
+            closing(ProcessExecutor(WorkerSpec(load_mortal, settings))) as worker,
         ):
             drawn(local, worker)
             assert told(job) == told(local)
@@ -181,16 +190,16 @@ def test_a_node_that_joins_gets_work_and_a_job_goes_on_when_its_only_node_is_rep
     def change(count: int) -> None:
         if count == 20:
             artists.append({mark.name for mark in pids.iterdir()})
-            alone = executor.places
+            alone = executor.slots
             cluster.add_node(num_cpus=2, object_store_memory=STORE_BYTES)
-            wait_for(lambda: executor.places > alone, 120, "the node that joined has no artist")
+            wait_for(lambda: executor.slots > alone, 120, "the node that joined has no artist")
         if count == 100:
             artists.append({mark.name for mark in pids.iterdir() if mark.stat().st_size})
             cluster.remove_node(first)
 
     with (
         closing(begun(given, tmp_path / "out")) as job,
-        closing(RayExecutor(cluster.address, Settings(styles_dir=pids, device="cpu"), load_mortal)) as executor,
+        closing(on_cpus(cluster, pids)) as executor,
     ):
         assert Counter(attempt.outcome for attempt in drawn(job, executor, change)) == {"done": 160}
     assert_exactly_once(job)
@@ -213,14 +222,14 @@ def test_a_job_without_any_node_left_ends_and_can_go_on(
                 cluster.remove_node(node)
 
     with closing(begun(given, tmp_path / "out")) as job:
-        executor = RayExecutor(cluster.address, Settings(styles_dir=pids, device="cpu"), load_mortal)
+        executor = on_cpus(cluster, pids)
         with closing(executor), pytest.raises(ResourceError, match="run the same command again"):
             drawn(job, executor, leave)
         assert job.counts.done >= 20
         assert job.counts.remaining == 100 - job.counts.done, "no photo failed for want of a node"
     with (
         closing(begun(given, tmp_path / "out")) as job,
-        closing(ThreadExecutor(load_mortal(Settings(styles_dir=pids)))) as executor,
+        closing(ThreadExecutor(WorkerSpec(load_mortal, Settings(styles_dir=pids)))) as executor,
     ):
         drawn(job, executor)
     assert_exactly_once(job)
@@ -301,7 +310,7 @@ def test_an_address_where_nobody_listens_is_refused(apart: None) -> None:
 @pytest.mark.slow
 def test_an_artist_that_cannot_be_loaded_is_told_at_once(cluster: Any) -> None:
     with pytest.raises(ResourceError, match="no weights today"):
-        RayExecutor(cluster.address, Settings(device="cpu"), load_nothing)
+        RayExecutor(WorkerSpec(load_nothing, Settings(device="cpu"), cluster=cluster.address))
 
 
 @quietly

@@ -19,11 +19,12 @@ from cartoon.errors import BusyError, InputError, MissingError, StorageError, St
 from cartoon.images.decode import read
 from cartoon.images.encode import encode
 from cartoon.jobs.service import fairness, scheduler
-from cartoon.jobs.service.jobs import JobRequest, JobService, Sent
+from cartoon.jobs.service.creation import JobRequest, Sent
+from cartoon.jobs.service.jobs import JobService
 from cartoon.jobs.store import journal, salvage
 from cartoon.options import Options
 from tests import ROOT
-from tests.fakes import CARDS, FakeArtist, TroubledArtist
+from tests.fakes import CARDS, FakeArtist, TroubledArtist, spec_of
 from tests.waiting import PATIENCE, wait_for
 
 SMALL = Options(size=64)
@@ -60,7 +61,7 @@ def at_rest(service: JobService, id: str) -> str:
     raise AssertionError(f"the job did not come to rest: {service.status(id)}")
 
 
-class ConnectionLimiter:
+class Doorkeeper:
     """Holds photos back until they are let through, and remembers who came."""
 
     def __init__(self) -> None:
@@ -80,23 +81,23 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_a_job_is_drawn_and_every_photo_has_its_outcome(root: Path, tmp_path: Path) -> None:
-    service = JobService(root, FakeArtist(), model_of, PIXELS)
+    service = JobService(root, spec_of(FakeArtist()), model_of, PIXELS)
     id = service.create(
         send(tmp_path / "in", "a.png", "bad.jpg", "b.jpg", "b.png"), JobRequest(SMALL, "ann", title="party")
     )
     assert at_rest(service, id) == "finished"
     counts = service.status(id).counts
     assert (counts.total, counts.done, counts.failed, counts.remaining) == (4, 3, 1, 0)
-    named = {entry.item.name: attempt.output for entry, attempt in service.settled(id) if attempt.output}
+    named = {attempt.item.name: attempt.output for attempt in service.settled(id) if attempt.output}
     assert {name: path.name for name, path in named.items()} == {"a.png": "a.png", "b.jpg": "b.png", "b.png": "b-2.png"}
     assert all(read(path).pixels.shape == (48, 64, 3) for path in named.values())
-    assert [row["outcome"] for row in service.rows(id)] == ["done", "failed", "done", "done"]
+    assert [row.outcome for row in service.rows(id)] == ["done", "failed", "done", "done"]
     assert not list((tmp_path / "in").glob("upload-[023]"))  # moved, not copied
     service.close()
 
 
 def test_jobs_are_seen_by_their_owner_alone_and_by_whoever_has_the_id(root: Path, tmp_path: Path) -> None:
-    service = JobService(root, FakeArtist(), model_of, PIXELS)
+    service = JobService(root, spec_of(FakeArtist()), model_of, PIXELS)
     one = service.create(send(tmp_path / "1", "a.png"), JobRequest(SMALL, "ann"))
     two = service.create(send(tmp_path / "2", "a.png"), JobRequest(SMALL, "bob"))
     three = service.create(send(tmp_path / "3", "a.png"), JobRequest(SMALL, "ann"))
@@ -110,7 +111,7 @@ def test_jobs_are_seen_by_their_owner_alone_and_by_whoever_has_the_id(root: Path
 
 
 def test_what_cannot_become_a_job_leaves_nothing(root: Path, tmp_path: Path) -> None:
-    service = JobService(root, FakeArtist(), model_of, PIXELS)
+    service = JobService(root, spec_of(FakeArtist()), model_of, PIXELS)
     with pytest.raises(InputError, match="no photo"):
         service.create([], JobRequest(SMALL))
     with pytest.raises(StyleError):
@@ -120,8 +121,8 @@ def test_what_cannot_become_a_job_leaves_nothing(root: Path, tmp_path: Path) -> 
 
 
 def test_pause_starts_nothing_further_and_resume_goes_on(root: Path, tmp_path: Path) -> None:
-    door = ConnectionLimiter()
-    service = JobService(root, TroubledArtist(door), model_of, PIXELS)
+    door = Doorkeeper()
+    service = JobService(root, spec_of(TroubledArtist(door)), model_of, PIXELS)
     names = [f"{n}.png" for n in range(12)]
     id = service.create(send(tmp_path / "in", *names), JobRequest(SMALL))
     door.reached.acquire()
@@ -137,9 +138,9 @@ def test_pause_starts_nothing_further_and_resume_goes_on(root: Path, tmp_path: P
     service.close()
 
 
-def test_a_desk_opened_over_the_same_root_goes_on(root: Path, tmp_path: Path) -> None:
-    door = ConnectionLimiter()
-    service = JobService(root, TroubledArtist(door), model_of, PIXELS)
+def test_a_service_opened_over_the_same_root_goes_on(root: Path, tmp_path: Path) -> None:
+    door = Doorkeeper()
+    service = JobService(root, spec_of(TroubledArtist(door)), model_of, PIXELS)
     names = [f"{n}.png" for n in range(12)]
     id = service.create(send(tmp_path / "in", *names), JobRequest(SMALL, "ann"))
     paused = service.create(send(tmp_path / "in2", *names), JobRequest(SMALL, "ann"))
@@ -149,7 +150,7 @@ def test_a_desk_opened_over_the_same_root_goes_on(root: Path, tmp_path: Path) ->
     service.close()
     before = set(door.came)
     again = FakeArtist()
-    service = JobService(root, again, model_of, PIXELS)
+    service = JobService(root, spec_of(again), model_of, PIXELS)
     assert at_rest(service, id) == "finished"
     assert service.status(id).counts.done == len(names)
     assert service.status(paused).state == "paused"
@@ -166,12 +167,12 @@ def test_cancel_keeps_what_was_done_and_retry_draws_the_failed_alone(root: Path,
             raise ZeroDivisionError
 
     artist = TroubledArtist(trouble)
-    service = JobService(root, artist, model_of, PIXELS)
+    service = JobService(root, spec_of(artist), model_of, PIXELS)
     id = service.create(send(tmp_path / "in", *(f"{n}.png" for n in range(5))), JobRequest(SMALL))
     assert at_rest(service, id) == "finished"
     assert service.status(id).counts.failed == 2
-    assert [entry.item.name for entry, _ in service.failures(id)] == ["1.png", "3.png"]
-    assert {entry.item.name for entry, _ in service.latest(id, 9)} == {"0.png", "2.png", "4.png"}
+    assert [attempt.item.name for attempt in service.failures(id)] == ["1.png", "3.png"]
+    assert {attempt.item.name for attempt in service.latest(id, 9)} == {"0.png", "2.png", "4.png"}
     broken.clear()
     artist.seen.clear()
     service.retry(id)
@@ -179,7 +180,7 @@ def test_cancel_keeps_what_was_done_and_retry_draws_the_failed_alone(root: Path,
     assert service.status(id).counts.done == 5
     assert sorted(artist.seen) == ["1.png", "3.png"]
     assert service.failures(id) == []
-    assert {entry.item.name for entry, _ in service.latest(id, 2)} == {"1.png", "3.png"}, "tried again, they came last"
+    assert {attempt.item.name for attempt in service.latest(id, 2)} == {"1.png", "3.png"}, "tried again, they came last"
     service.cancel(id)  # of a finished job: nothing happens
     assert service.status(id).state == "finished"
     service.remove(id)
@@ -188,8 +189,8 @@ def test_cancel_keeps_what_was_done_and_retry_draws_the_failed_alone(root: Path,
 
 
 def test_two_jobs_share_the_machine_by_their_priorities(root: Path, tmp_path: Path) -> None:
-    door = ConnectionLimiter()
-    service = JobService(root, TroubledArtist(door), model_of, PIXELS)
+    door = Doorkeeper()
+    service = JobService(root, spec_of(TroubledArtist(door)), model_of, PIXELS)
     first = service.create(send(tmp_path / "1", *(f"first{n:02}.png" for n in range(40))), JobRequest(SMALL))
     for _ in range(3):
         door.reached.acquire()
@@ -207,7 +208,7 @@ def test_two_jobs_share_the_machine_by_their_priorities(root: Path, tmp_path: Pa
 
 
 def test_old_jobs_are_swept_when_they_are_over(root: Path, tmp_path: Path) -> None:
-    service = JobService(root, FakeArtist(), model_of, PIXELS)
+    service = JobService(root, spec_of(FakeArtist()), model_of, PIXELS)
     id = service.create(send(tmp_path / "in", "a.png"), JobRequest(SMALL))
     at_rest(service, id)
     service.sweep(3600)
@@ -219,7 +220,7 @@ def test_old_jobs_are_swept_when_they_are_over(root: Path, tmp_path: Path) -> No
 
 
 def test_a_job_that_cannot_be_read_hides_no_other(root: Path, tmp_path: Path) -> None:
-    service = JobService(root, FakeArtist(), model_of, PIXELS)
+    service = JobService(root, spec_of(FakeArtist()), model_of, PIXELS)
     id = service.create(send(tmp_path / "in", "a.png"), JobRequest(SMALL, "ann"))
     strange = root / ("f" * 32)
     strange.mkdir()
@@ -246,7 +247,7 @@ def open_files(under: Path) -> list[str]:
 
 def test_a_job_has_one_owner_whatever_is_said_to_it_while_others_are_looked_at(root: Path, tmp_path: Path) -> None:
     artist = TroubledArtist(lambda name: time.sleep(0.01))
-    service = JobService(root, artist, model_of, PIXELS)
+    service = JobService(root, spec_of(artist), model_of, PIXELS)
     others = [service.create(send(tmp_path / "in", "x.png"), JobRequest(SMALL, "ann")) for _ in range(40)]
     for other in others:
         assert at_rest(service, other) == "finished"
@@ -276,7 +277,7 @@ def test_a_job_has_one_owner_whatever_is_said_to_it_while_others_are_looked_at(r
 
 
 def test_looking_waits_for_no_disk(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    service = JobService(root, FakeArtist(), model_of, PIXELS)
+    service = JobService(root, spec_of(FakeArtist()), model_of, PIXELS)
     id = service.create(send(tmp_path / "in", "a.png"), JobRequest(SMALL, "ann"))
     at_rest(service, id)
     stuck, free, fsync = threading.Event(), threading.Event(), os.fsync
@@ -307,7 +308,7 @@ def test_looking_waits_for_no_disk(root: Path, tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_list_of_many_jobs_reads_no_file(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    service = JobService(root, FakeArtist(), model_of, PIXELS)
+    service = JobService(root, spec_of(FakeArtist()), model_of, PIXELS)
     ids = [service.create(send(tmp_path / "in", "a.png"), JobRequest(SMALL, "ann")) for _ in range(25)]
     for id in ids:
         at_rest(service, id)
@@ -325,8 +326,8 @@ def test_jobs_that_wait_have_neither_a_thread_nor_an_open_file(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scheduler, "TURN_SECONDS", 10 * PATIENCE)
-    door = ConnectionLimiter()
-    service = JobService(root, TroubledArtist(door), model_of, PIXELS)
+    door = Doorkeeper()
+    service = JobService(root, spec_of(TroubledArtist(door)), model_of, PIXELS)
     ids = [service.create(send(tmp_path / "in", "a.png", "b.png"), JobRequest(SMALL, f"{n % 3}")) for n in range(40)]
     wait_for(lambda: service.states() == {"running": fairness.AT_ONCE, "waiting": 40 - fairness.AT_ONCE})
     wait_for(lambda: len(open_files(root)) == 3 * fairness.AT_ONCE)  # each a journal, marks and a lock
@@ -344,7 +345,7 @@ def test_an_owner_with_many_large_jobs_keeps_nobody_waiting(
 ) -> None:
     monkeypatch.setattr(scheduler, "TURN_SECONDS", 0.0)
     artist = TroubledArtist(lambda name: time.sleep(0.005))
-    service = JobService(root, artist, model_of, PIXELS)
+    service = JobService(root, spec_of(artist), model_of, PIXELS)
     many = [
         service.create(send(tmp_path / "in", *(f"{n}-{m}.png" for m in range(20))), JobRequest(SMALL, "ann"))
         for n in range(12)
@@ -381,30 +382,31 @@ class TestRota:
         assert not fairness.gives_way(bob, [fairness.Claim("9", "ann")], [bob, *anns], giving=0)
 
 
-def test_a_second_desk_over_the_same_folder_is_refused(
+def test_a_second_service_over_the_same_folder_is_refused(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cartoon.jobs.store.lock.HOLD_SECONDS", 0.1)
-    service = JobService(root, FakeArtist(), model_of, PIXELS)
+    service = JobService(root, spec_of(FakeArtist()), model_of, PIXELS)
     id = service.create(send(tmp_path / "in", "a.png"), JobRequest(SMALL))
     with pytest.raises(BusyError, match=f"{tmp_path}.*CARTOON_DATA_DIR"):
-        JobService(root, FakeArtist(), model_of, PIXELS)
+        JobService(root, spec_of(FakeArtist()), model_of, PIXELS)
     assert at_rest(service, id) == "finished"
     service.close()
-    JobService(root, FakeArtist(), model_of, PIXELS).close()
+    JobService(root, spec_of(FakeArtist()), model_of, PIXELS).close()
 
 
 def test_a_folder_of_jobs_that_cannot_be_used_is_named(root: Path) -> None:
     root.write_bytes(b"a file")
     with pytest.raises(StorageError, match=f"{root}.*CARTOON_DATA_DIR"):
-        JobService(root, FakeArtist(), model_of, PIXELS)
+        JobService(root, spec_of(FakeArtist()), model_of, PIXELS)
 
 
 def test_the_lock_of_a_killed_server_holds_nobody_up(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from tests.fakes import FakeArtist\n"
+        "import sys, time; from pathlib import Path; from tests.fakes import FakeArtist, spec_of\n"
         "from cartoon.jobs.service.jobs import JobService\n"
-        "service = JobService(Path(sys.argv[1]), FakeArtist(), str, 10**6); print('open', flush=True); time.sleep(60)"
+        "service = JobService(Path(sys.argv[1]), spec_of(FakeArtist()), str, 10**6); "
+        "print('open', flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", code, str(root)], cwd=ROOT, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -412,9 +414,9 @@ def test_the_lock_of_a_killed_server_holds_nobody_up(root: Path, monkeypatch: py
         with monkeypatch.context() as patch:
             patch.setattr("cartoon.jobs.store.lock.HOLD_SECONDS", 0.1)
             with pytest.raises(BusyError):
-                JobService(root, FakeArtist(), model_of, PIXELS)
+                JobService(root, spec_of(FakeArtist()), model_of, PIXELS)
         process.send_signal(signal.SIGKILL)
-    JobService(root, FakeArtist(), model_of, PIXELS).close()
+    JobService(root, spec_of(FakeArtist()), model_of, PIXELS).close()
 
 
 @pytest.fixture
@@ -430,11 +432,12 @@ def read_only(tmp_path: Path) -> Iterator[tuple[Path, list[str]]]:
 
 def test_what_cannot_be_removed_is_said_and_stays(read_only: tuple[Path, list[str]], tmp_path: Path) -> None:
     place, lock_it = read_only
-    service = JobService(place / "jobs", FakeArtist(), model_of, PIXELS)
+    service = JobService(place / "jobs", spec_of(FakeArtist()), model_of, PIXELS)
     id = service.create(send(tmp_path / "in", "a.png"), JobRequest(SMALL, "ann"))
     at_rest(service, id)
     halted = service.create(send(tmp_path / "in", "a.png"), JobRequest(SMALL, "ann"))
     at_rest(service, halted)
+    wait_for(lambda: not any(status.busy for status in service.jobs("ann")))  # a disk with open files stays as it is
     subprocess.run(lock_it, check=True)
     with pytest.raises(StorageError, match="Read-only file system"):
         service.remove(id)
@@ -450,12 +453,12 @@ def test_what_cannot_be_removed_is_said_and_stays(read_only: tuple[Path, list[st
 
 
 def test_a_job_that_was_half_removed_does_not_come_back(root: Path, tmp_path: Path) -> None:
-    service = JobService(root, FakeArtist(), model_of, PIXELS)
+    service = JobService(root, spec_of(FakeArtist()), model_of, PIXELS)
     id = service.create(send(tmp_path / "in", "a.png"), JobRequest(SMALL, "ann"))
     at_rest(service, id)
     service.close()
     (root / id).rename(root / f".gone-{id}")  # as a process leaves it that is killed while it removes
-    service = JobService(root, FakeArtist(), model_of, PIXELS)
+    service = JobService(root, spec_of(FakeArtist()), model_of, PIXELS)
     assert service.jobs("ann") == []
     service.sweep(3600)
     assert list(root.iterdir()) == []
@@ -490,12 +493,12 @@ def hostile_zip(path: Path) -> Path:
 
 
 def test_one_hostile_name_in_a_zip_keeps_nothing_from_being_drawn(root: Path, tmp_path: Path) -> None:
-    service = JobService(root, FakeArtist(), model_of, PIXELS)
+    service = JobService(root, spec_of(FakeArtist()), model_of, PIXELS)
     path = hostile_zip(tmp_path / "0")
     id = service.create([Sent(path, "holiday.zip"), *send(tmp_path / "in", "plain.png", "z.png")], JobRequest(SMALL))
     assert at_rest(service, id) == "finished"
     assert (service.status(id).counts.failed, service.status(id).counts.done) == (0, 20)
-    outputs = [attempt.output for _, attempt in service.settled(id) if attempt.output]
+    outputs = [attempt.output for attempt in service.settled(id) if attempt.output]
     assert len({str(path).casefold() for path in outputs}) == 20
     assert all(len(os.fsencode(part)) <= 255 for path in outputs for part in path.parts)
     assert all(str(path).isprintable() for path in outputs)
@@ -504,10 +507,10 @@ def test_one_hostile_name_in_a_zip_keeps_nothing_from_being_drawn(root: Path, tm
 
 @pytest.mark.parametrize("data", [b"no zip", b"PK\x03\x04 broken"])
 def test_a_refused_zip_goes_by_the_name_its_owner_knows(root: Path, tmp_path: Path, data: bytes) -> None:
-    service = JobService(root, FakeArtist(), model_of, PIXELS)
+    service = JobService(root, spec_of(FakeArtist()), model_of, PIXELS)
     (tmp_path / "0").write_bytes(data)
     id = service.create([Sent(tmp_path / "0", "holiday.zip"), *send(tmp_path / "in", "a.png")], JobRequest(SMALL))
     assert at_rest(service, id) == "finished"
-    assert [row["photo"] for row in service.rows(id)] == ["holiday.zip", "a.png"]
-    assert str(service.rows(id)[0]["message"]).startswith("holiday.zip is not a whole zip file")
+    assert [row.photo for row in service.rows(id)] == ["holiday.zip", "a.png"]
+    assert str(service.rows(id)[0].message).startswith("holiday.zip is not a whole zip file")
     service.close()

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from cartoon.errors import DamagedError, MissingError
-from cartoon.jobs.service.jobs import JobRequest, JobService
+from cartoon.jobs.service.creation import JobRequest
+from cartoon.jobs.service.jobs import JobService
 from cartoon.jobs.store import salvage
 from tests import ROOT
-from tests.fakes import FakeArtist
+from tests.fakes import FakeArtist, spec_of
 from tests.jobs.service.test_jobs import PIXELS, SMALL, at_rest, model_of, send
 
 
@@ -41,7 +42,7 @@ def test_two_hundred_random_damages(seed: int) -> None:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """The folder of a finished job of four photos, one of them bad, that nobody has open."""
-    service = JobService(tmp_path / "jobs", FakeArtist(), model_of, PIXELS)
+    service = JobService(tmp_path / "jobs", spec_of(FakeArtist()), model_of, PIXELS)
     id = service.create(
         send(tmp_path / "in", "a.png", "bad.jpg", "b.png", "c.png"), JobRequest(SMALL, "ann", title="four")
     )
@@ -51,7 +52,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def opened(folder: Path) -> JobService:
-    return JobService(folder.parent, FakeArtist(), model_of, PIXELS)
+    return JobService(folder.parent, spec_of(FakeArtist()), model_of, PIXELS)
 
 
 def rewrite(path: Path, change: Callable[[list[str]], list[str]]) -> None:
@@ -102,10 +103,10 @@ def test_a_damaged_job_shows_what_can_be_tied_to_its_photos_and_can_be_removed(f
     rewrite(folder / "journal.jsonl", lambda lines: [line.replace("c.png", "b.png") for line in lines])
     service = opened(folder)
     assert service.status(folder.name).counts.done == 2
-    assert {entry.item.name for entry, _ in service.settled(folder.name)} == {"a.png", "bad.jpg", "b.png"}
+    assert {attempt.item.name for attempt in service.settled(folder.name)} == {"a.png", "bad.jpg", "b.png"}
     rows = service.rows(folder.name)
-    assert [row["photo"] for row in rows] == ["a.png", "bad.jpg", "b.png", "c.png"]
-    assert [row["outcome"] for row in rows] == ["done", "failed", "done", "waiting"]
+    assert [row.photo for row in rows] == ["a.png", "bad.jpg", "b.png", "c.png"]
+    assert [row.outcome for row in rows] == ["done", "failed", "done", "waiting"]
     for act in (service.resume, service.retry):
         with pytest.raises(DamagedError, match=r"line 2 of items.jsonl is not what was written and 1 more"):
             act(folder.name)

@@ -9,13 +9,14 @@ import pytest
 
 from cartoon.errors import LimitError
 from cartoon.images.encode import encode
-from cartoon.jobs.service.jobs import JobRequest, JobService, Sent
+from cartoon.jobs.service.creation import JobRequest, Sent
+from cartoon.jobs.service.jobs import JobService
 from cartoon.options import Options
 from cartoon.settings import Settings
 from cartoon.web.access.limits import SHARED, Limits
 from cartoon.web.access.visitors import Visitor
 from cartoon.web.backend import model_of
-from tests.fakes import FakeArtist, TroubledArtist
+from tests.fakes import FakeArtist, TroubledArtist, spec_of
 from tests.waiting import wait_for
 
 ANN, BOB, NOBODY = Visitor("a" * 32, "10.0.0.1"), Visitor("b" * 32, "10.0.0.1"), Visitor("", "10.0.0.1")
@@ -27,7 +28,7 @@ MB = 2**20
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[JobService]:
     artist = FakeArtist()
-    service = JobService(tmp_path / "jobs", artist, model_of(artist), 10**6)
+    service = JobService(tmp_path / "jobs", spec_of(artist), model_of(artist), 10**6)
     yield service
     service.close()
 
@@ -73,7 +74,7 @@ def test_bytes_on_the_disk_are_counted_until_they_are_gone(service: JobService, 
 def test_unfinished_jobs_are_counted_and_an_owners_earlier_ones_are_known(tmp_path: Path) -> None:
     door = threading.Event()
     artist = TroubledArtist(lambda name: door.wait(60) and None)
-    service = JobService(tmp_path / "jobs", artist, model_of(artist), 10**6)
+    service = JobService(tmp_path / "jobs", spec_of(artist), model_of(artist), 10**6)
     picture = encode(np.full((30, 40, 3), 90, np.uint8), None, "png")
 
     def start(visitor: Visitor) -> str:

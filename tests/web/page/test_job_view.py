@@ -6,8 +6,8 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from cartoon.errors import UnsupportedError
-from cartoon.jobs.model import Attempt, Counts, Entry, Item, Order
-from cartoon.jobs.service.jobs import JobStatus, State
+from cartoon.jobs.model import Attempt, Counts, Entry, Item, Order, State
+from cartoon.jobs.service.status import JobStatus
 from cartoon.options import Options
 from cartoon.web.messages import at_rest, duration, machine_line, sentence, zip_name
 from cartoon.web.page import job_view
@@ -23,17 +23,14 @@ def status(
     return JobStatus(ID, ORDER, state, counts, rate, left, why, 1)
 
 
-def drawn(number: int, name: str = "a.jpg", flaws: tuple[str, ...] = ()) -> tuple[Entry, Attempt]:
-    item = Item(Path("x"), PurePosixPath(name))
-    return Entry(number, item, PurePosixPath("a.png")), Attempt(
-        item, output=Path("a.png"), sha256="f" * 64, flaws=flaws
-    )
+def drawn(number: int, name: str = "a.jpg", flaws: tuple[str, ...] = ()) -> Attempt:
+    entry = Entry(number, Item(Path("x"), PurePosixPath(name)), PurePosixPath("a.png"))
+    return Attempt(entry, output=Path("a.png"), sha256="f" * 64, flaws=flaws)
 
 
-def failed(number: int, name: str) -> tuple[Entry, Attempt]:
-    item = Item(Path("x"), PurePosixPath(name))
+def failed(number: int, name: str) -> Attempt:
     error = UnsupportedError(f"{name} is not a picture.")
-    return Entry(number, item, PurePosixPath("a.png")), Attempt(item, "failed", error=error)
+    return Attempt(Entry(number, Item(Path("x"), PurePosixPath(name)), PurePosixPath("a.png")), "failed", error=error)
 
 
 @pytest.mark.parametrize(

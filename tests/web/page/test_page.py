@@ -24,7 +24,7 @@ from cartoon.web.page.actions import Actions
 from cartoon.web.page.job_actions import GONE, VIEW, JobActions
 from cartoon.web.page.option_fields import PAGE_FIELDS, PLAIN_COLOUR
 from cartoon.web.visitor_files import VisitorFiles, stored_name
-from tests.fakes import FakeArtist, TroubledArtist
+from tests.fakes import FakeArtist, TroubledArtist, spec_of
 from tests.serving import Served, running
 from tests.serving import client as client_of
 from tests.small_style import write_style
@@ -249,7 +249,7 @@ BOB = Asker({COOKIE: "b" * 32}, {})
 @pytest.fixture
 def backend(tmp_path: Path) -> Iterator[Backend]:
     artist = FakeArtist()
-    service = JobService(tmp_path / "jobs", artist, model_of(artist), 10**6)
+    service = JobService(tmp_path / "jobs", spec_of(artist), model_of(artist), 10**6)
     yield Backend(service, artist, Settings(max_upload_mb=1), tmp_path / "incoming")
     service.close()
 
@@ -405,7 +405,7 @@ def test_pause_resume_cancel_and_retry(tmp_path: Path, files: VisitorFiles, uplo
             raise ZeroDivisionError
 
     artist = TroubledArtist(trouble)
-    service = JobService(tmp_path / "jobs", artist, model_of(artist), 10**6)
+    service = JobService(tmp_path / "jobs", spec_of(artist), model_of(artist), 10**6)
     jobs = JobActions(Backend(service, artist, Settings(), tmp_path / "incoming"), files)
     photos = [upload(_paint(tmp_path / f"{n}.png", n)) for n in range(8)]
     id = part(jobs.start(ANN, photos, *values()), "job")

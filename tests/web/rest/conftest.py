@@ -14,7 +14,7 @@ from cartoon.web.access.visitors import Owners
 from cartoon.web.backend import Backend, model_of
 from cartoon.web.lifecycle import Readiness
 from cartoon.web.rest import cartoonize, jobs
-from tests.fakes import FakeArtist
+from tests.fakes import FakeArtist, spec_of
 from tests.web.rest.asking import Served
 
 
@@ -26,7 +26,11 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Served]]:
     def served(artist: FakeArtist | None = None, **changed: Any) -> Served:
         artist = artist or FakeArtist()
         settings = Settings(data_dir=tmp_path, **{"max_upload_mb": 1, "max_job_mb": 2, **changed})
-        service, readiness, app = JobService(tmp_path / "jobs", artist, model_of(artist), 10**6), Readiness(), FastAPI()
+        service, readiness, app = (
+            JobService(tmp_path / "jobs", spec_of(artist), model_of(artist), 10**6),
+            Readiness(),
+            FastAPI(),
+        )
         backend = Backend(service, artist, settings, tmp_path / "incoming")
         jobs.install(app, backend, readiness)
         cartoonize.install(app, backend, readiness)

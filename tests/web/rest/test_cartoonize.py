@@ -24,7 +24,7 @@ from cartoon.settings import Settings
 from cartoon.web.backend import Backend, model_of
 from cartoon.web.lifecycle import Readiness
 from cartoon.web.rest import cartoonize
-from tests.fakes import CARDS, FakeArtist, TroubledArtist
+from tests.fakes import CARDS, FakeArtist, TroubledArtist, spec_of
 from tests.small_style import write_style
 from tests.waiting import PATIENCE
 
@@ -45,7 +45,10 @@ def make_app(tmp_path: Path) -> Iterator[Maker]:
     services: list[JobService] = []
 
     def made(artist: FakeArtist, readiness: Readiness | None = None) -> FastAPI:
-        app, service = FastAPI(), JobService(tmp_path / f"jobs{len(services)}", artist, model_of(artist), 10**6)
+        app, service = (
+            FastAPI(),
+            JobService(tmp_path / f"jobs{len(services)}", spec_of(artist), model_of(artist), 10**6),
+        )
         services.append(service)
         cartoonize.install(app, Backend(service, artist, SETTINGS, tmp_path / "incoming"), readiness or Readiness())
         return app
