@@ -9,6 +9,8 @@ import numpy as np
 from cartoon.errors import ResourceError
 from cartoon.images.types import Cartoon, Face, Photo, Pixels
 from cartoon.options import Care, Options, Size
+from cartoon.pipeline import one_file
+from cartoon.pipeline.one_file import Drawing, Judge
 from cartoon.settings import Settings
 from cartoon.styles.catalogue import Register, StyleCard
 
@@ -57,6 +59,12 @@ class FakeArtist:
             alpha=alpha,
             notes=("no face found: the whole picture was drawn as background.",),
         )
+
+    def draw_file(
+        self, source: Callable[[], Photo], options: Options, *, urgent: bool = True, judge: Judge | None = None
+    ) -> Drawing:
+        """As with the real one."""
+        return one_file.draw_file(self, source, options, urgent=urgent, judge=judge)
 
     def redraw(self, photo: Photo, options: Options, care: Care) -> Cartoon:
         """As drawn, but without a word of it in `seen`."""

@@ -13,7 +13,7 @@ from cartoon.cli.output import DONE, FAILED, PhotoEvent, Summary, event_of, repo
 from cartoon.errors import CartoonError, OptionsError
 from cartoon.files import write_atomically
 from cartoon.jobs import report
-from cartoon.jobs.executors.local import Crew, Spare, Threads, Worker, load_cartoonizer
+from cartoon.jobs.executors.local import Crew, Spare, Threads, Worker
 from cartoon.jobs.forecast import Forecast, check_disk, survey
 from cartoon.jobs.inputs import remote
 from cartoon.jobs.inputs.zips import check_target, write_zip
@@ -23,6 +23,7 @@ from cartoon.jobs.runner import run
 from cartoon.jobs.store import index
 from cartoon.jobs.store.folder import INPUTS, OpenJob, mark_of, new_id, open_order
 from cartoon.options import Options
+from cartoon.pipeline import load_cartoonizer
 from cartoon.quality.gate import judge
 from cartoon.settings import Settings
 from cartoon.styles.catalogue import Register

@@ -6,7 +6,7 @@ decode (door) -> detect -> warp, guide, a crop per small or huge face -> network
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
@@ -21,11 +21,12 @@ from cartoon.memory import Ticket, one_heap
 from cartoon.models.devices import devices, pick_device, pick_precision, use_cores
 from cartoon.models.runtime import Canvas, StyleNet
 from cartoon.options import Care, Options, Size
-from cartoon.pipeline import stages
+from cartoon.pipeline import one_file, stages
 from cartoon.pipeline.batcher import Batcher
 from cartoon.pipeline.capacity import Capacity, free_on, watch
 from cartoon.pipeline.methods import method_of
 from cartoon.pipeline.networks import Residents, Upscalers
+from cartoon.pipeline.one_file import Drawing, Judge
 from cartoon.pipeline.redraw import RedrawBatchers
 from cartoon.pipeline.scheduler import Scheduler, places_of
 from cartoon.pipeline.stages import Inputs, Matte, Plan, Scene, Stopwatch, as_photo
@@ -132,6 +133,12 @@ class Cartoonizer:
             cartoon = self._draw(photo, options, Ticket(later=not urgent))
             metrics.photo_done(cartoon.style, cartoon.seconds)
             return cartoon
+
+    def draw_file(
+        self, source: Callable[[], Photo], options: Options, *, urgent: bool = True, judge: Judge | None = None
+    ) -> Drawing:
+        """The photo that `source` gives, drawn and encoded, past the judge if there is one: one_file.draw_file."""
+        return one_file.draw_file(self, source, options, urgent=urgent, judge=judge)
 
     def redraw(self, photo: Photo, options: Options, care: Care) -> Cartoon:
         """Draw once more, and differently, what came out wrong; as `draw`, behind whatever is urgent."""

@@ -20,9 +20,10 @@ from fastapi import FastAPI
 
 from cartoon.errors import CartoonError, OptionsError
 from cartoon.images.decode import decoding
-from cartoon.jobs.executors.local import Spare, Worker, load_cartoonizer
+from cartoon.jobs.executors.local import Spare, Worker
 from cartoon.jobs.photo import Judge
 from cartoon.jobs.service.jobs import Desk
+from cartoon.pipeline import load_cartoonizer
 from cartoon.settings import Settings
 from cartoon.telemetry import logs, metrics
 from cartoon.web.access.connections import ACCEPTED_AT_ONCE, BACKLOG, Doorkeeper, Patience
@@ -123,10 +124,9 @@ def serve(settings: Settings) -> None:
     sys.setswitchinterval(SWITCH_SECONDS)
     signal.signal(signal.SIGTERM, _leave)
     with suppress(KeyboardInterrupt), _listen(settings.host, settings.port) as listener:
-        from cartoon.pipeline.cartoonizer import Cartoonizer
         from cartoon.quality.gate import judge
 
-        artist = Cartoonizer.load(settings.device, settings.precision, settings.styles_dir)
+        artist = load_cartoonizer(settings)
         spare = Spare(partial(Worker, load_cartoonizer, settings, judge))
         try:
             app = create_app(artist, settings, artist.warm, judge, spare)

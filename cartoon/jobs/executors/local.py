@@ -231,13 +231,6 @@ class _Child:
             future.set_exception(WorkerLostError("The process that drew it died."))
 
 
-def load_cartoonizer(settings: Settings) -> Artist:
-    """The real artist, for whichever process; imports torch."""
-    from cartoon.pipeline.cartoonizer import Cartoonizer
-
-    return Cartoonizer.load(settings.device, settings.precision, settings.styles_dir)
-
-
 def _work(pipe: Connection, load: Callable[[Settings], Artist], settings: Settings, judge: Judge | None) -> None:
     """The process: load, say how many photos it takes at a time, then draw what comes until nothing more does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides

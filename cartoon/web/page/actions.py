@@ -17,12 +17,13 @@ from cartoon.images.encode import encode
 from cartoon.jobs.inputs.zips import write_zip
 from cartoon.jobs.model import Attempt, Entry
 from cartoon.jobs.service.jobs import Desk, Glance
+from cartoon.pipeline.one_file import Drawing
 from cartoon.telemetry import metrics
 from cartoon.web.access.visitors import Visitor, visitor_of
 from cartoon.web.answers import INTERNAL
 from cartoon.web.intake import Reception, link_or_copy
 from cartoon.web.messages import at_rest, describe, without_paths
-from cartoon.web.photo import PREVIEW_QUALITY, Drawing, before_picture, clean_name, draw, options_from
+from cartoon.web.photo import PREVIEW_QUALITY, before_picture, clean_name, draw, options_from
 from cartoon.web.uploads import VisitorFiles, opened
 
 PAGE_FIELDS: Final = ("style", "strength", "exaggeration", "size", "background", "colour", "format", "quality")
