@@ -1,6 +1,8 @@
 """Decode, draw, encode: the same for whoever brings a file."""
 
 import io
+import subprocess
+import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,6 +22,7 @@ from cartoon.pipeline.one_file import draw_file, result_name
 from cartoon.quality.gate import FaceFinder, Flaw, Verdict
 from cartoon.telemetry import metrics
 from cartoon.web.photo import draw as draw_for_the_web
+from tests import ROOT
 from tests.fakes import FakeArtist
 
 MOST = 10_000
@@ -92,3 +95,17 @@ def test_what_does_not_pass_is_drawn_again_until_it_does_and_the_best_is_kept(
 def test_a_result_is_named_after_photo_and_style() -> None:
     assert result_name("anna.b.jpg", "comic", "webp") == "anna.b-comic.webp"
     assert result_name("photo", "comic", "png") == "photo-comic.png"
+
+
+LIGHT = """
+import pickle, sys
+import cartoon.pipeline.one_file
+from cartoon.pipeline import load_cartoonizer
+assert pickle.loads(pickle.dumps(load_cartoonizer)) is load_cartoonizer
+print("torch" in sys.modules)
+"""
+
+
+def test_a_door_can_send_the_loader_to_a_worker_without_loading_torch_itself() -> None:
+    done = subprocess.run([sys.executable, "-c", LIGHT], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False"]
