@@ -20,7 +20,7 @@ Judge = Callable[[Photo, Cartoon, Options, FaceFinder | None], Verdict]
 """The quality gate: cartoon.quality.gate.judge."""
 
 
-class Draws(Protocol):
+class Stylizer(Protocol):
     """What drawing needs of a Cartoonizer."""
 
     def draw(self, photo: Photo, options: Options, *, urgent: bool = True) -> Cartoon:
@@ -63,7 +63,12 @@ class Drawing:
 
 
 def draw_file(
-    artist: Draws, source: Callable[[], Photo], options: Options, *, urgent: bool = True, judge: Judge | None = None
+    stylizer: Stylizer,
+    source: Callable[[], Photo],
+    options: Options,
+    *,
+    urgent: bool = True,
+    judge: Judge | None = None,
 ) -> Drawing:
     """The photo that `source` gives, drawn and encoded as the options ask.
 
@@ -73,13 +78,13 @@ def draw_file(
     started = time.perf_counter()
     try:
         photo = source()
-    except CartoonError as error:  # it never reaches the artist, who counts the others
+    except CartoonError as error:  # it never reaches the stylizer, who counts the others
         metrics.photo_failed(options.style, error.code)
         raise
     decoded = time.perf_counter()
-    cartoon, verdict = artist.draw(photo, options, urgent=urgent), None
+    cartoon, verdict = stylizer.draw(photo, options, urgent=urgent), None
     if judge is not None:
-        cartoon, verdict = _judged(artist, photo, cartoon, options, judge)
+        cartoon, verdict = _judged(stylizer, photo, cartoon, options, judge)
     drawn = time.perf_counter()
     format = resolve_format(options.format, photo)
     data = encode(cartoon.pixels, cartoon.alpha, format, options.quality)
@@ -96,14 +101,16 @@ def result_name(photo_name: str, style: str, format: str) -> str:
     return f"{stem or suffix}-{style}.{format}"
 
 
-def _judged(artist: Draws, photo: Photo, first: Cartoon, options: Options, judge: Judge) -> tuple[Cartoon, Verdict]:
+def _judged(
+    stylizer: Stylizer, photo: Photo, first: Cartoon, options: Options, judge: Judge
+) -> tuple[Cartoon, Verdict]:
     """A drawing that passes the judge, or the best there was after every fallback, with what is wrong with it."""
-    best, verdict = first, judge(photo, first, options, artist)
+    best, verdict = first, judge(photo, first, options, stylizer)
     for care, changed in _fallbacks(options):
         if verdict.ok:
             return best, verdict
-        other = artist.redraw(photo, changed, care)
-        opinion = judge(photo, other, changed, artist)
+        other = stylizer.redraw(photo, changed, care)
+        opinion = judge(photo, other, changed, stylizer)
         if opinion.ok or opinion.score > verdict.score:
             best, verdict = other, opinion
     for flaw in () if verdict.ok else verdict.flaws:
