@@ -72,8 +72,8 @@ class Cartoonizer:
     def load(cls, device: str = "auto", precision: str = "auto", styles_dir: Path | None = STYLES_DIR) -> "Cartoonizer":
         """Load the shipped styles: onto "cpu" or "cuda:N", every GPU there is for "cuda", "auto" for those or the CPU.
 
-        styles_dir: the folder of the user's own styles; it may be missing. `precision` of what is loaded is the one that
-        is used: fp32 where a device turns out to compute another one wrong.
+        styles_dir: the folder of the user's own styles; it may be missing. `precision` of what is loaded is the one
+        that is used: fp32 where a device turns out to compute another one wrong.
         Raises OptionsError for a device that is not there, StyleError for damaged weights.
         """
         one_heap()
