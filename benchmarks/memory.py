@@ -20,8 +20,9 @@ from benchmarks.machine import machine
 from cartoon.faces.guide import CHANNELS
 from cartoon.images.decode import read
 from cartoon.images.resize import resize
+from cartoon.memory import SHARE
 from cartoon.models.runtime import Canvas, StyleNet
-from cartoon.pipeline.capacity import MOST, SHARE, Room, free_on
+from cartoon.pipeline.capacity import MOST, Capacity, free_on
 from cartoon.pipeline.cartoonizer import Cartoonizer
 from cartoon.styles.catalogue import available
 
@@ -41,7 +42,7 @@ def main() -> None:
     net = StyleNet(available()[0].path, None, a.device, a.precision)
     example = read(EXAMPLE).pixels
     toon(resize(example, (160, 128)), size="original")
-    room = Room(net.device.type, net.precision, free_on(net.device))
+    capacity = Capacity(net.device.type, net.precision, free_on(net.device))
     print(f"{machine(toon)}\n")
     print(
         "| size | a pass, MB | bytes a pixel | a pass may hold now | on 16 GB | a whole photo, MB |\n|---"
@@ -54,13 +55,13 @@ def main() -> None:
             rng.integers(0, 255, (size, size, 3), dtype=np.uint8),
             rng.integers(0, 255, (len(CHANNELS), size, size), dtype=np.uint8),
         )
-        shape = room.bucket((size, size))
+        shape = capacity.bucket((size, size))
         taken = peak(partial(net.run, [canvas], shape), net.device)
         photo = resize(example, (size, size))
         whole = peak(partial(toon, photo, size="original"), net.device)
         each = taken / size**2
         large = min(MOST["cuda"], int(SHARE * T4_FREE / taken))
-        print(f"| {size} | {taken / 2**20:.0f} | {each:.0f} | {room.most(shape)} | {large} | {whole / 2**20:.0f} |")
+        print(f"| {size} | {taken / 2**20:.0f} | {each:.0f} | {capacity.most(shape)} | {large} | {whole / 2**20:.0f} |")
 
 
 def peak(work: Callable[[], object], device: torch.device) -> float:

@@ -15,12 +15,12 @@ from typing import Final
 
 from benchmarks.batch import job_over
 from benchmarks.machine import machine
-from cartoon.admission import Ticket
 from cartoon.images.decode import read
 from cartoon.jobs.executors.base import WorkerSpec
 from cartoon.jobs.executors.local import ThreadExecutor
 from cartoon.jobs.model import Gate
 from cartoon.jobs.runner import run
+from cartoon.memory import Ticket
 from cartoon.options import Format, Options, Size
 from cartoon.pipeline.cartoonizer import Cartoonizer
 from cartoon.quality.gate import judge

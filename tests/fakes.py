@@ -12,6 +12,8 @@ from cartoon.images.types import Cartoon, Face, Photo, Pixels
 from cartoon.jobs.executors.base import Load, WorkerSpec
 from cartoon.jobs.photo import Judge, Stylizer
 from cartoon.options import Care, Options, Size
+from cartoon.pipeline import one_file
+from cartoon.pipeline.one_file import Drawing
 from cartoon.settings import Settings
 from cartoon.styles.catalogue import Register, StyleCard, available
 
@@ -58,6 +60,12 @@ class FakeArtist:
             alpha=alpha,
             notes=("no face found: the whole picture was drawn as background.",),
         )
+
+    def draw_file(
+        self, source: Callable[[], Photo], options: Options, *, urgent: bool = True, judge: Judge | None = None
+    ) -> Drawing:
+        """As with the real one."""
+        return one_file.draw_file(self, source, options, urgent=urgent, judge=judge)
 
     def redraw(self, photo: Photo, options: Options, care: Care) -> Cartoon:
         """As drawn, but without a word of it in `seen`."""

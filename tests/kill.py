@@ -32,7 +32,7 @@ from cartoon.images.resize import resize
 from cartoon.jobs.executors.local import LOOK_AHEAD
 from cartoon.jobs.model import next_try
 from cartoon.jobs.store import salvage
-from cartoon.pipeline.cartoonizer import CPU_AT_ONCE
+from cartoon.pipeline.scheduler import CPU_AT_ONCE
 from tests import ROOT
 from tests.waiting import wait_for
 

@@ -23,7 +23,7 @@ from cartoon.images.decode import read
 from cartoon.images.resize import reduced, resize
 from cartoon.images.types import Photo, Pixels
 from cartoon.models.weights import sha256_of
-from cartoon.pipeline.cartoonizer import MATTE_EDGE
+from cartoon.pipeline.stages import MATTE_EDGE
 from training.dataset import FACE_SHARE, Batch, blind, collate
 
 log = logging.getLogger("training.pairs")

@@ -23,7 +23,7 @@ from cartoon.faces.segmentation import PersonMask
 from cartoon.faces.warp import warp
 from cartoon.images.decode import read
 from cartoon.images.types import Face, Pixels
-from cartoon.pipeline.cartoonizer import MATTE_EDGE
+from cartoon.pipeline.stages import MATTE_EDGE
 from training.teacher import analyse
 
 LARGEST_WARP = 1.35

@@ -21,7 +21,8 @@ from cartoon.images.resize import resize
 from cartoon.images.types import Face, Pixels
 from cartoon.models.layers import HAIR, SKIN
 from cartoon.models.runtime import Canvas, StyleNet
-from cartoon.pipeline.cartoonizer import MATTE_EDGE, Cartoonizer
+from cartoon.pipeline.cartoonizer import Cartoonizer
+from cartoon.pipeline.stages import MATTE_EDGE
 from cartoon.styles.card import PLAIN
 from cartoon.styles.catalogue import Register, StyleCard
 from training import metrics

@@ -13,7 +13,7 @@ from cartoon.errors import CartoonError, OptionsError
 from cartoon.files import write_atomically
 from cartoon.jobs import report
 from cartoon.jobs.executors.base import Executor, Load, WorkerSpec
-from cartoon.jobs.executors.local import ThreadExecutor, load_cartoonizer
+from cartoon.jobs.executors.local import ThreadExecutor
 from cartoon.jobs.executors.process import ProcessExecutor
 from cartoon.jobs.forecast import Forecast, check_disk, survey
 from cartoon.jobs.inputs import remote
@@ -25,6 +25,7 @@ from cartoon.jobs.store.folder import open_order
 from cartoon.jobs.store.home import INPUTS, mark_of, new_id
 from cartoon.jobs.store.open_job import OpenJob
 from cartoon.options import Options
+from cartoon.pipeline import load_cartoonizer
 from cartoon.quality.gate import judge
 from cartoon.settings import Settings
 from cartoon.styles.catalogue import Register

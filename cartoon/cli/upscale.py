@@ -1,6 +1,7 @@
 """What the command line's `upscale` does: the same durable job as `run`, with an artist that only enlarges."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -11,6 +12,8 @@ from cartoon.jobs.photo import Stylizer
 from cartoon.models.devices import pick_device, use_cores
 from cartoon.models.weights import sha256_of
 from cartoon.options import Care, Options
+from cartoon.pipeline import one_file
+from cartoon.pipeline.one_file import Drawing, Judge
 from cartoon.pipeline.upscaler import Upscaler, weights_of
 from cartoon.settings import Settings
 
@@ -31,8 +34,14 @@ class Enlarger:
         note = f"Enlarged {self.upscaler.scale} times by {self.upscaler.name}."
         return Cartoon(large.pixels, "", (), side, seconds, large.alpha, (note,))
 
+    def draw_file(
+        self, source: Callable[[], Photo], options: Options, *, urgent: bool = True, judge: Judge | None = None
+    ) -> Drawing:
+        """A file enlarged; there is no gate for what is not drawn."""
+        return one_file.draw_file(self, source, options, urgent=urgent)
+
     def redraw(self, photo: Photo, options: Options, care: Care) -> Cartoon:
-        """The same: there is no gate for what is not drawn."""
+        """The same."""
         return self.draw(photo, options)
 
     def detect(self, pixels: Pixels) -> tuple[Face, ...]:

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cartoon.faces.guide import OVAL, Plane, Points, face_width, smoothstep
-from cartoon.faces.warp import Crop
 from cartoon.images.types import Pixels
 from cartoon.models.layers import ALPHA, INK, LINE
 
@@ -29,10 +28,11 @@ SHIFTED_AT: Final = 128.0
 ROWS: Final = 256
 
 
-def paste(stack: Stack, drawn: Stack, crop: Crop, landmarks: Points) -> None:
+def paste(stack: Stack, drawn: Stack, matrix: NDArray[np.float64], landmarks: Points) -> None:
     """Blend a drawn face crop into the whole picture's layers, in place, within the face's own region.
 
-    stack: (11, H, W). drawn: (11, S, S), the crop's layers. landmarks: the face's, px in the whole picture.
+    stack: (11, H, W). drawn: (11, S, S), the crop's layers. matrix: (2, 3), picture -> crop (x, y). landmarks: the
+    face's, px in the whole picture.
     """
     height, width = stack.shape[1:]
     low, high = landmarks[OVAL].min(0), landmarks[OVAL].max(0)
@@ -42,9 +42,9 @@ def paste(stack: Stack, drawn: Stack, crop: Crop, landmarks: Points) -> None:
     x, y = np.meshgrid(np.arange(x0, x1, dtype=np.float32), np.arange(y0, y1, dtype=np.float32))
     distance = np.hypot((x - centre[0]) / reach[0], (y - centre[1]) / reach[1])
     mask = 1 - smoothstep(distance, 1.05, 1.4)
-    shift = crop.matrix.copy()
+    shift = matrix.copy()
     shift[:, 2] += shift[:, :2] @ np.array([x0, y0], np.float64)
-    scale = float(np.hypot(crop.matrix[0, 0], crop.matrix[1, 0]))
+    scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
     flags = cv2.WARP_INVERSE_MAP | (cv2.INTER_LINEAR if scale > 1.3 else cv2.INTER_CUBIC)
 
     def back(plane: Plane) -> Plane:

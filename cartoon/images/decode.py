@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from PIL import Image, ImageFile
 
-from cartoon.admission import Gate, Ticket
 from cartoon.errors import (
     InputError,
     ResourceError,
@@ -23,6 +22,7 @@ from cartoon.errors import (
 from cartoon.images import decoders, kinds, screening
 from cartoon.images.colour import Colours, to_srgb
 from cartoon.images.types import Alpha, Photo, Pixels
+from cartoon.memory import PrioritySemaphore, Ticket
 
 if TYPE_CHECKING:
     pass
@@ -69,15 +69,15 @@ class Decoding:
     """The memory of this process that pictures take while they are decoded: only so many pixels at a time."""
 
     def __init__(self, pixels: int) -> None:
-        self._gate = Gate(pixels)
+        self._pixels = PrioritySemaphore(pixels)
 
     def allow(self, pixels: int) -> None:
         """Decode so many pixels at a time from now on; a picture of more is decoded when no other is."""
-        self._gate = Gate(pixels)
+        self._pixels = PrioritySemaphore(pixels)
 
-    def turn(self, pixels: int) -> AbstractContextManager[None]:
+    def turn(self, pixels: int) -> AbstractContextManager[object]:
         """Wait for so many pixels in order of arrival, and give them back."""
-        return self._gate.turn(Ticket(), pixels)
+        return self._pixels.admit(Ticket(), pixels)
 
 
 decoding: Final = Decoding(120_000_000)

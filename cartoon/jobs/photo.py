@@ -1,26 +1,24 @@
-"""One photo of a job, from file to file: read, draw, judge, redraw where the gate says so, encode, put in place."""
+"""One photo of a job, from file to file: fetched, drawn by whoever the doors gave for that, put in place."""
 
 import errno
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Final, Protocol, cast
 
 from cartoon.errors import CartoonError, OutputError, QualityError, ResourceError, StorageError
 from cartoon.files import FULL, write_atomically
 from cartoon.images.decode import read
-from cartoon.images.encode import encode
-from cartoon.images.fit import check_fit
 from cartoon.images.formats import OutputFormat
-from cartoon.images.types import Cartoon, Face, Photo, Pixels
+from cartoon.images.types import Cartoon, Photo
 from cartoon.jobs.inputs import remote
 from cartoon.jobs.model import Result, Task
-from cartoon.options import Care, Options
+from cartoon.options import Options
 from cartoon.quality.gate import FaceFinder, Verdict
-from cartoon.telemetry import metrics
 
 log = logging.getLogger(__name__)
 
@@ -34,24 +32,42 @@ Judge = Callable[[Photo, Cartoon, Options, FaceFinder | None], Verdict]
 """The quality gate: cartoon.quality.gate.judge."""
 
 
+class Drawing(Protocol):
+    """What a job wants of a drawn file; cartoon.pipeline.one_file has it."""
+
+    @property
+    def data(self) -> bytes:
+        """The file's bytes."""
+        ...
+
+    @property
+    def photo(self) -> Photo:
+        """What it was drawn from."""
+        ...
+
+    @property
+    def cartoon(self) -> Cartoon:
+        """What was drawn."""
+        ...
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """What the judge said of it; None where nobody judged."""
+        ...
+
+
 class Stylizer(Protocol):
-    """What drawing a file needs of a Cartoonizer."""
+    """Who draws the files of a job; the doors bring it, as what draws is not known here."""
 
     @property
     def at_once(self) -> int:
         """How many photos it works on at the same time."""
         ...
 
-    def draw(self, photo: Photo, options: Options, *, urgent: bool = True) -> Cartoon:
-        """Draw one photo, before those of batches if it is urgent; raises CartoonError."""
-        ...
-
-    def redraw(self, photo: Photo, options: Options, care: Care) -> Cartoon:
-        """Draw one photo once more, with more care."""
-        ...
-
-    def detect(self, pixels: Pixels) -> tuple[Face, ...]:
-        """Every face in uint8 (H, W, 3) sRGB."""
+    def draw_file(
+        self, source: Callable[[], Photo], options: Options, *, urgent: bool = True, judge: Judge | None = None
+    ) -> Drawing:
+        """The photo that `source` gives, drawn and encoded, past the judge if there is one; raises CartoonError."""
         ...
 
 
@@ -60,14 +76,15 @@ def draw_file(task: Task, stylizer: Stylizer, judge: Judge | None = None) -> Res
     began = time.perf_counter()
     try:
         fetch = remote.photo if remote.is_url(task.source) else read
-        photo = fetch(Path(task.source), task.name, task.max_pixels)
+        source = partial(fetch, Path(task.source), task.name, task.max_pixels)
         format = cast(OutputFormat, task.output.rpartition(".")[2])  # the manifest has chosen it
-        check_fit(task.name, photo.pixels.shape, format, task.options)
-        cartoon, verdict = drawn_well(photo, task, stylizer, judge)
-        data = encode(cartoon.pixels, cartoon.alpha, format, task.options.quality)
-        put(task, data)
+        options, asked = replace(task.options, format=format), None if task.gate == "off" else judge
+        drawing = stylizer.draw_file(source, options, urgent=False, judge=asked)
+        _check(task, drawing.verdict)
+        put(task, drawing.data)
     except Exception as problem:  # noqa: BLE001 - one photo never ends the batch; explain logs what is unexpected
         return Result(explained(task.name, problem), seconds=time.perf_counter() - began)
+    data, cartoon, verdict = drawing.data, drawing.cartoon, drawing.verdict
     flaws = verdict.flaws if verdict else ()
     return Result(
         sha256=hashlib.sha256(data).hexdigest(),
@@ -76,43 +93,15 @@ def draw_file(task: Task, stylizer: Stylizer, judge: Judge | None = None) -> Res
         faces=len(cartoon.faces),
         score=verdict.score if verdict else None,
         flaws=tuple(flaw.code for flaw in flaws),
-        notes=(*photo.notes, *cartoon.notes, *(flaw.sentence for flaw in flaws)),
+        notes=(*drawing.photo.notes, *cartoon.notes, *(flaw.sentence for flaw in flaws)),
     )
 
 
-def drawn_well(photo: Photo, task: Task, stylizer: Stylizer, judge: Judge | None) -> tuple[Cartoon, Verdict | None]:
-    """A drawing that passes the gate, or the best there was after every fallback, with what is wrong with it.
-
-    Raises QualityError where the task refuses such a one.
-    """
-    cartoon = stylizer.draw(photo, task.options, urgent=False)
-    if judge is None or task.gate == "off":
-        return cartoon, None
-    best, verdict = cartoon, judge(photo, cartoon, task.options, stylizer)
-    for care, options in _fallbacks(task.options):
-        if verdict.ok:
-            return best, verdict
-        other = stylizer.redraw(photo, options, care)
-        opinion = judge(photo, other, options, stylizer)
-        if opinion.ok or opinion.score > verdict.score:
-            best, verdict = other, opinion
-    if verdict.ok:
-        return best, verdict
-    for flaw in verdict.flaws:
-        metrics.quality_flagged(flaw.code)
-    if task.gate == "refuse":
+def _check(task: Task, verdict: Verdict | None) -> None:
+    """Raise QualityError where the task refuses what is the best there was after every fallback."""
+    if task.gate == "refuse" and verdict and not verdict.ok:
         told = " ".join(flaw.sentence for flaw in verdict.flaws[:2])
         raise QualityError(f"{task.name}: the drawing does not look right ({told}) Try another style or strength.")
-    return best, verdict
-
-
-def _fallbacks(options: Options) -> Iterator[tuple[Care, Options]]:
-    """Ways to draw a photo once more, each further from the usual one."""
-    yield Care(), options
-    yield Care(tiles=True), options
-    yield Care(tiles=True, crops=False), options
-    if options.exaggeration:
-        yield Care(tiles=True, crops=False), replace(options, exaggeration=0.0)
 
 
 def put(task: Task, data: bytes) -> None:

@@ -1,7 +1,7 @@
 """Requests of one process meet here: canvases of one bucket share the network's passes, on every device there is.
 
 A bucket is a style's network and a padded shape. It runs when it is full or when its first canvas has waited a few
-milliseconds; the urgent go first. How many fit is told by `Room`, a model of the memory that a picture takes, and
+milliseconds; the urgent go first. How many fit is told by `Capacity`, a model of the memory that a picture takes, and
 learned from what did not fit.
 """
 
@@ -15,10 +15,10 @@ from typing import Final, Protocol
 
 import torch
 
-from cartoon.admission import Ticket
 from cartoon.errors import ResourceError
+from cartoon.memory import Ticket
 from cartoon.models.runtime import Canvas, Drawn
-from cartoon.pipeline.capacity import Room
+from cartoon.pipeline.capacity import Capacity, Shape
 from cartoon.styles.catalogue import StyleCard
 from cartoon.telemetry import metrics
 
@@ -66,13 +66,21 @@ class Tally:
         return 1 - self.pixels / self.padded if self.padded else 0.0
 
 
+@dataclass(frozen=True)
+class Bucket:
+    """What may share a pass. network: sha256 of its file. shape: (height, width) that a canvas is padded to."""
+
+    network: str
+    shape: Shape
+
+
 @dataclass(frozen=True, eq=False)
-class _Piece:
+class _Queued:
     """One canvas on its way: where it belongs, its place among others, who waits for it."""
 
     card: StyleCard
     canvas: Canvas
-    bucket: tuple[str, tuple[int, int]]
+    bucket: Bucket
     ticket: Ticket
     due: float
     future: "Future[Drawn]" = field(default_factory=Future)
@@ -81,14 +89,14 @@ class _Piece:
 class Batcher:
     """One queue for all devices, and a thread for each.
 
-    workers: the networks of each device, all of one kind. room: how many pictures of a shape fit. Every canvas handed
-    in comes out drawn or with an error, also when a device fails and when the batcher is closed.
+    workers: the networks of each device, all of one kind. capacity: how many pictures of a shape fit. Every canvas
+    handed in comes out drawn or with an error, also when a device fails and when the batcher is closed.
     """
 
-    def __init__(self, workers: Sequence[Nets], room: Room, linger_s: float = LINGER_S) -> None:
+    def __init__(self, workers: Sequence[Nets], capacity: Capacity, linger_s: float = LINGER_S) -> None:
         self.tally = Tally()
-        self._room, self._linger_s = room, linger_s
-        self._pieces: list[_Piece] = []
+        self._capacity, self._linger_s = capacity, linger_s
+        self._queue: list[_Queued] = []
         self._change = threading.Condition()
         self._closed = False
         self._threads = [
@@ -98,6 +106,11 @@ class Batcher:
         for thread in self._threads:
             thread.start()
 
+    @property
+    def waiting(self) -> int:
+        """Canvases that wait for a pass now."""
+        return len(self._queue)
+
     def draw(self, card: StyleCard, canvases: Sequence[Canvas], ticket: Ticket) -> list[Drawn]:
         """Draw the canvases of one photo; same order out as in.
 
@@ -105,27 +118,27 @@ class Batcher:
         that cannot be used.
         """
         due = time.monotonic() + self._linger_s
-        pieces = [
-            _Piece(card, canvas, (card.sha256, self._room.bucket(canvas.pixels.shape)), ticket, due)
+        queued = [
+            _Queued(card, canvas, Bucket(card.sha256, self._capacity.bucket(canvas.pixels.shape)), ticket, due)
             for canvas in canvases
         ]
         with self._change:
             if self._closed:
                 raise _shutting_down()
-            self._pieces += pieces
-            metrics.canvases_queued(len(pieces))
+            self._queue += queued
+            metrics.canvases_queued(len(queued))
             self._change.notify_all()
-        return [piece.future.result() for piece in pieces]
+        return [one.future.result() for one in queued]
 
     def close(self) -> None:
         """Finish the passes under way; whoever still waits gets a ResourceError."""
         with self._change:
             self._closed = True
-            left, self._pieces = self._pieces, []
+            left, self._queue = self._queue, []
             metrics.canvases_queued(-len(left))
             self._change.notify_all()
-        for piece in left:
-            piece.future.set_exception(_shutting_down())
+        for one in left:
+            one.future.set_exception(_shutting_down())
         for thread in self._threads:
             thread.join()
 
@@ -137,35 +150,35 @@ class Batcher:
             try:
                 self._run(nets.of(batch[0].card), batch)
             except BaseException as problem:  # noqa: BLE001 - whoever waits must hear of it, and the thread goes on
-                for piece in batch:
-                    if not piece.future.done():
-                        piece.future.set_exception(problem)
+                for one in batch:
+                    if not one.future.done():
+                        one.future.set_exception(problem)
             del batch  # its futures hold the results, which must not live until the next batch
 
-    def _next(self) -> list[_Piece]:
+    def _next(self) -> list[_Queued]:
         """The batch to run now, taken out of the queue; waits for one; empty once closed."""
         with self._change:
             while not self._closed:
                 wait: float | None = None
-                if self._pieces:
-                    self._pieces.sort(key=lambda piece: piece.ticket)
-                    batch = [piece for piece in self._pieces if piece.bucket == self._pieces[0].bucket]
-                    most = self._room.most(batch[0].bucket[1])
-                    wait = min(piece.due for piece in batch) - time.monotonic()
+                if self._queue:
+                    self._queue.sort(key=lambda one: one.ticket)
+                    batch = [one for one in self._queue if one.bucket == self._queue[0].bucket]
+                    most = self._capacity.most(batch[0].bucket.shape)
+                    wait = min(one.due for one in batch) - time.monotonic()
                     if len(batch) >= most or wait <= 0:
                         chosen = batch[:most]
-                        self._pieces = [piece for piece in self._pieces if piece not in chosen]
+                        self._queue = [one for one in self._queue if one not in chosen]
                         metrics.canvases_queued(-len(chosen))
                         return chosen
                 self._change.wait(wait)
             return []
 
-    def _run(self, net: Net, batch: Sequence[_Piece]) -> None:
+    def _run(self, net: Net, batch: Sequence[_Queued]) -> None:
         """One pass, halved while the device's memory does not hold it; a single picture is then cut into tiles."""
-        shape = batch[0].bucket[1]
-        tile = self._room.tile(shape) if len(batch) == 1 else None
+        shape = batch[0].bucket.shape
+        tile = self._capacity.tile(shape) if len(batch) == 1 else None
         try:
-            canvases = [piece.canvas for piece in batch]
+            canvases = [one.canvas for one in batch]
             drawn = net.run(canvases, shape) if tile is None else [net.run_in_tiles(canvases[0], tile)]
         except (torch.OutOfMemoryError, MemoryError):
             drawn = []
@@ -176,19 +189,19 @@ class Batcher:
                 t = self.tally
                 padded = t.padded + len(batch) * shape[0] * shape[1]
                 self.tally = Tally(t.passes + 1, t.canvases + len(batch), t.pixels + own, padded)
-            for piece, result in zip(batch, drawn, strict=True):
-                piece.future.set_result(result)
+            for one, result in zip(batch, drawn, strict=True):
+                one.future.set_result(result)
             return
         # Outside the except clause, whose traceback would keep the tensors that are in the way.
         if net.device.type == "cuda":
             torch.cuda.empty_cache()
         if len(batch) > 1:
             half = len(batch) // 2
-            self._room.learn(shape, half)
+            self._capacity.learn(shape, half)
             log.info("memory holds no %d pictures of %dx%d: trying %d", len(batch), shape[1], shape[0], half)
             self._run(net, batch[:half])
             self._run(net, batch[half:])
-        elif self._room.learn_tile(shape, tile):
+        elif self._capacity.learn_tile(shape, tile):
             log.info("memory holds no picture of %dx%d: trying tiles", shape[1], shape[0])
             self._run(net, batch)
         else:

@@ -6,13 +6,11 @@ from typing import Final
 
 import torch
 
-from cartoon.memory import free_memory
+from cartoon.memory import SHARE, free_memory
 from cartoon.models.style_file import MULTIPLE
 from cartoon.models.tiling import LEAST
 from cartoon.telemetry import metrics
 
-SHARE: Final = 0.8
-"""Of the free memory a pass may take."""
 BYTES_PER_PIXEL: Final = {"fp32": 220, "bf16": 150, "fp16": 150}
 """What a pass takes at its peak, measured by benchmarks.memory on a CPU."""
 CPU_WHOLE: Final = 700 << 20
@@ -23,15 +21,11 @@ STEPS: Final = 8
 """Steps of a bucket's height and width per octave on a GPU: at most an eighth is padded in each direction."""
 MOST: Final = {"cpu": 1, "cuda": 32}
 """Pictures in a pass; a CPU gains nothing from more than one at these sizes, and memory stays low."""
-PHOTO_BYTES: Final = 125
-"""What a photo takes at its peak for each pixel drawn, from layers to picture; benchmarks.memory, 4000x3200 px."""
-PHOTOS_MOST: Final = 1536 << 20
-"""Bytes that all photos under way take on a CPU, however much is free; a larger one alone may take more."""
 
 Shape = tuple[int, int]
 
 
-class Room:
+class Capacity:
     """What fits one device, and what was learned when something did not.
 
     kind: "cpu" or "cuda". precision: of the network. free: bytes that are free now. tiles: pixels of the tiles that
@@ -98,13 +92,6 @@ def tile_of(shape: Shape, pixels: int) -> Shape:
         return min(rows, height), width
     side = max(LEAST, int(pixels**0.5) // MULTIPLE * MULTIPLE)
     return min(side, height), min(side, width)
-
-
-def pixels_of_photos(kind: str) -> tuple[int, int]:
-    """Pixels that one photo may be painted with, and all under way on "cpu" or "cuda", by the memory free now."""
-    free = int(SHARE * free_memory())
-    together = min(free, PHOTOS_MOST) if kind == "cpu" else free
-    return free // PHOTO_BYTES, together // PHOTO_BYTES
 
 
 def free_on(device: torch.device) -> Callable[[], int]:

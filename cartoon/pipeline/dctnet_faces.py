@@ -21,7 +21,7 @@ from cartoon.images.types import Pixels
 from cartoon.models.layers import ALPHA, BACKGROUND, FOREGROUND
 
 SIDE: Final = 288
-"""Px of a head, the only size its network was made for."""
+"""Px of a face's crop, the only size its network was made for."""
 RATIO: Final = 0.75
 FIVE: Final = (468, 473, 1, 61, 291)
 """Among the landmarks: pupils, tip of the nose, corners of the mouth."""
@@ -32,14 +32,14 @@ REFERENCE_SIDE: Final = 112
 
 
 @dataclass(frozen=True, eq=False)
-class Head:
-    """One face cut out: pixels uint8 (SIDE, SIDE, 3); matrix float64 (2, 3), picture -> head (x, y)."""
+class FaceCrop:
+    """One face cut out: pixels uint8 (SIDE, SIDE, 3); matrix float64 (2, 3), picture -> crop (x, y)."""
 
     pixels: Pixels
     matrix: NDArray[np.float64]
 
 
-def head_of(pixels: Pixels, landmarks: Points) -> Head:
+def align(pixels: Pixels, landmarks: Points) -> FaceCrop:
     """Cut out one face. pixels: uint8 (H, W, 3). landmarks: (478, 2) px. Beyond the picture it is black."""
     middle = REFERENCE_SIDE / 2
     wanted = ((REFERENCE - middle) * RATIO + middle) * (SIDE / REFERENCE_SIDE)
@@ -48,7 +48,7 @@ def head_of(pixels: Pixels, landmarks: Points) -> Head:
     source = pixels
     if scale < 0.75:  # sampling alone would alias
         source = np.asarray(cv2.GaussianBlur(pixels, (0, 0), 0.4 / scale), np.uint8)
-    return Head(np.asarray(cv2.warpAffine(source, matrix, (SIDE, SIDE)), np.uint8), matrix)
+    return FaceCrop(np.asarray(cv2.warpAffine(source, matrix, (SIDE, SIDE)), np.uint8), matrix)
 
 
 def similarity(points: NDArray[np.float32], wanted: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -67,7 +67,7 @@ def similarity(points: NDArray[np.float32], wanted: NDArray[np.float32]) -> NDAr
 
 @lru_cache(maxsize=8)
 def mask_of(path: Path | None) -> Plane:
-    """A head's mask, float32 (SIDE, SIDE), 0..1, from a picture file, or one that fades evenly; raises StyleError."""
+    """A crop's mask, float32 (SIDE, SIDE), 0..1, from a picture file, or one that fades evenly; raises StyleError."""
     if path is None:
         y, x = np.mgrid[:SIDE, :SIDE].astype(np.float32) / (SIDE - 1) * 2 - 1
         return np.asarray(1 - smoothstep((x**4 + y**4) ** 0.25, 0.70, 0.97), np.float32)
@@ -79,17 +79,20 @@ def mask_of(path: Path | None) -> Plane:
     return np.asarray(mask / 255, np.float32)
 
 
-def paste(stack: Stack, drawn: Stack, head: Head, mask: Plane) -> None:
-    """Blend a drawn head (11, SIDE, SIDE) into the layers of the whole picture (11, H, W), in place."""
+def paste(stack: Stack, drawn: Stack, matrix: NDArray[np.float64], mask: Plane) -> None:
+    """Blend a drawn face (11, SIDE, SIDE) into the layers of the whole picture (11, H, W), in place.
+
+    matrix: as in FaceCrop. mask: (SIDE, SIDE), 0..1, how much of the face shows.
+    """
     height, width = stack.shape[1:]
-    back = np.asarray(cv2.invertAffineTransform(head.matrix), np.float64)
+    back = np.asarray(cv2.invertAffineTransform(matrix), np.float64)
     corners = np.array([[0, 0], [SIDE, 0], [0, SIDE], [SIDE, SIDE]], np.float64)
     x, y = (corners[:, 0] * row[0] + corners[:, 1] * row[1] + row[2] for row in back)
     x0, x1 = (int(np.clip(v, 0, width)) for v in (np.floor(x.min()), np.ceil(x.max()) + 1))
     y0, y1 = (int(np.clip(v, 0, height)) for v in (np.floor(y.min()), np.ceil(y.max()) + 1))
     if x0 >= x1 or y0 >= y1:
         return
-    there = head.matrix.copy()
+    there = matrix.copy()
     there[:, 2] += there[:, 0] * x0 + there[:, 1] * y0  # the region's own coordinates
     size, flags = (x1 - x0, y1 - y0), cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     cover = np.asarray(cv2.warpAffine(mask, there, size, flags=flags), np.float32)

@@ -1,10 +1,13 @@
-"""The networks in memory: the shipped one always, a few of the user's own, each loaded when it is first asked for."""
+"""The networks in memory: the shipped one always; a few of the user's own and those that enlarge once asked for."""
 
 import logging
+import threading
 from collections import OrderedDict
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from cartoon.models.runtime import StyleNet
+from cartoon.pipeline.upscaler import Upscaler
 from cartoon.styles.catalogue import StyleCard
 
 if TYPE_CHECKING:
@@ -46,3 +49,20 @@ class Residents:
 
             return GraphNet(card.path, card.sha256, device, precision)
         return StyleNet(card.path, card.sha256, device, precision)
+
+
+class Upscalers:
+    """The networks that enlarge, on one device: for each scale the best there is, loaded once, in whichever thread."""
+
+    def __init__(self, folder: Path, device: str, precision: str) -> None:
+        """folder: where `styles add` puts weights. precision: as Upscaler.best takes it, also "auto"."""
+        self._folder, self._device, self._precision = folder, device, precision
+        self._loading = threading.Lock()
+        self._loaded: dict[int, Upscaler] = {}
+
+    def of(self, scale: int) -> Upscaler:
+        """The network for a scale: Swin2SR where it was added, else the small one. Raises StyleError, ResourceError."""
+        with self._loading:
+            if scale not in self._loaded:
+                self._loaded[scale] = Upscaler.best(scale, self._folder, self._device, self._precision)
+            return self._loaded[scale]

@@ -4,7 +4,8 @@ The network is Swin2SR where its weights are, otherwise the small one that is sh
 """
 
 import logging
-import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -16,13 +17,13 @@ from numpy.typing import NDArray
 
 from cartoon.errors import OptionsError, ResourceError, StyleError
 from cartoon.images.types import Alpha, Pixels
-from cartoon.memory import give_back
+from cartoon.memory import SHARE, PrioritySemaphore, Ticket, give_back
 from cartoon.models.crisp import load_crisp
 from cartoon.models.devices import DTYPES, Precision, pick_device, pick_precision
 from cartoon.models.self_check import scene, trusted
 from cartoon.models.swin2sr import load_network
 from cartoon.models.tiling import Network, cut, scaled
-from cartoon.pipeline.capacity import SHARE, free_on
+from cartoon.pipeline.capacity import free_on
 from cartoon.styles.official import find, verified
 
 log = logging.getLogger(__name__)
@@ -34,6 +35,9 @@ CPU_PASS: Final = 1 << 30
 """Bytes that a pass may take on a CPU, however much is free."""
 PROBE: Final = (3, 5)
 """Height and width, in windows, of the picture that a network is checked with."""
+
+Admission = AbstractContextManager[Callable[[], None]]
+"""The right to run the network, as PrioritySemaphore.admit gives it: entered once, with a function that steps aside."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +60,7 @@ class Lanczos:
 
 
 class Upscaler:
-    """A network on one device, ready as soon as it is there; threads take turns."""
+    """A network on one device, ready as soon as it is there; threads take turns, in order of arrival unless told."""
 
     def __init__(self, network: Network, device: torch.device, precision: Precision) -> None:
         """precision: fp32 is used where this machine computes the network wrong in another."""
@@ -65,7 +69,7 @@ class Upscaler:
         self.precision: Precision
         _, self.precision = trusted(network.name, device, precision, make=lambda chosen: chosen, draw=self._probe)
         self._free = free_on(device)
-        self._turn = threading.Lock()
+        self._alone = PrioritySemaphore(1)
         self._largest = TILES[0]
 
     @classmethod
@@ -104,29 +108,30 @@ class Upscaler:
             precision = network.on_cpu if precision == "auto" else precision
         return cls(network, place, pick_precision(place, precision))
 
-    def upscale(self, pixels: Pixels, alpha: Alpha | None = None) -> Enlarged:
+    def upscale(self, pixels: Pixels, alpha: Alpha | None = None, admission: Admission | None = None) -> Enlarged:
         """Enlarge uint8 (H, W, 3) sRGB `scale` times; alpha, uint8 (H, W), by Lanczos.
 
+        admission: where its turn is told by somebody else, who thinks of others too; it steps aside between passes.
         Raises ResourceError when the result, or the smallest tile, does not fit into memory.
         """
         height, width = pixels.shape[:2]
-        if height * width * self.scale**2 * 4 > SHARE * free_on(torch.device("cpu"))():
-            raise ResourceError(
-                f"{width}x{height} px enlarged {self.scale} times do not fit into memory now: enlarge less."
-            )
-        with self._turn:
-            out = self._in_tiles(pixels)
+        with admission or self._alone.admit(Ticket()) as step_aside:
+            if height * width * self.scale**2 * 4 > SHARE * free_on(torch.device("cpu"))():
+                raise ResourceError(
+                    f"{width}x{height} px enlarged {self.scale} times do not fit into memory now: enlarge less."
+                )
+            out = self._in_tiles(pixels, step_aside)
         give_back()
         return Enlarged(out, None if alpha is None else enlarged(alpha, self.scale))
 
-    def _in_tiles(self, pixels: Pixels) -> Pixels:
+    def _in_tiles(self, pixels: Pixels, step_aside: Callable[[], None]) -> Pixels:
         """The largest tiles that fit; smaller ones where memory runs out all the same."""
         for side in TILES:
             together = self._together(side)
             if side > self._largest or (not together and side != TILES[-1]):
                 continue
             try:
-                return self._run(pixels, side, max(1, together))
+                return self._run(pixels, side, max(1, together), step_aside)
             except (torch.OutOfMemoryError, MemoryError):
                 log.info("memory holds no tiles of %d px: trying smaller ones", side)
             # Outside the except clause, whose traceback would keep the tensors that are in the way.
@@ -144,8 +149,8 @@ class Upscaler:
         return free // each
 
     @torch.inference_mode()
-    def _run(self, pixels: Pixels, side: int, together: int) -> Pixels:
-        """All tiles of a side, so many in a pass."""
+    def _run(self, pixels: Pixels, side: int, together: int, step_aside: Callable[[], None]) -> Pixels:
+        """All tiles of a side, so many in a pass; between two of them it steps aside."""
         height, width = pixels.shape[:2]
         window, scale = self._network.window, self.scale
         halo = -(-self._network.halo // window) * window
@@ -155,6 +160,8 @@ class Upscaler:
         tiles = list(cut(padded.shape[:2], side, halo, window))
         out = np.empty((height * scale, width * scale, 3), np.uint8)
         for start in range(0, len(tiles), together):
+            if start:
+                step_aside()
             batch = tiles[start : start + together]
             seen = np.stack([padded[tile.rows.seen, tile.columns.seen] for tile in batch])
             for tile, drawn in zip(batch, self._pass(seen), strict=True):

@@ -5,7 +5,7 @@ from typing import Final
 
 from cartoon.jobs.forecast import duration
 from cartoon.jobs.service.status import JobStatus
-from cartoon.web.photo import Drawing
+from cartoon.pipeline.one_file import Drawing
 
 WORTH_SECONDS: Final = 0.005
 """A step that took less is left out of the line: it would read 0.00."""

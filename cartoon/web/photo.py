@@ -1,23 +1,21 @@
-"""One photo from a web door: its name cleaned, its options checked, the photo drawn to an encoded file."""
+"""One photo from a web door: its name cleaned, its options checked, what came of it logged."""
 
 import logging
 import time
 import unicodedata
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final, Protocol
 
-from cartoon.errors import CartoonError, InputError, OptionsError, StyleError
+from cartoon.errors import CartoonError, OptionsError, StyleError
 from cartoon.images.decode import decode
 from cartoon.images.encode import encode
-from cartoon.images.fit import check_fit
-from cartoon.images.formats import MEDIA_TYPES, resolve_format
 from cartoon.images.resize import resize
-from cartoon.images.types import Cartoon, Photo
+from cartoon.images.types import Photo
 from cartoon.jobs.photo import Stylizer
 from cartoon.options import FIELDS, Options
+from cartoon.pipeline.one_file import Drawing, Judge
 from cartoon.styles.catalogue import StyleCard
-from cartoon.telemetry import metrics
 
 NAME_BYTES: Final = 180
 """UTF-8 bytes kept of a client's file name: leaves room for a style and a suffix in the 255 that file systems take."""
@@ -30,33 +28,15 @@ log = logging.getLogger(__name__)
 class Studio(Stylizer, Protocol):
     """What the web doors need of a Cartoonizer: it draws, and says in which styles, and on what."""
 
+    def draw_file(
+        self, source: Callable[[], Photo], options: Options, *, urgent: bool = True, judge: Judge | None = None
+    ) -> Drawing: ...
     @property
     def styles(self) -> tuple[StyleCard, ...]: ...
     @property
     def device(self) -> str: ...
     @property
     def precision(self) -> str: ...
-
-
-@dataclass(frozen=True, eq=False)
-class Drawing:
-    """One photo drawn and encoded.
-
-    name: the result's file name. data: its bytes. format: png, jpg or webp.
-    seconds: per step, wall clock, from decoding to encoding, in the steps' order.
-    """
-
-    name: str
-    data: bytes
-    format: str
-    photo: Photo
-    cartoon: Cartoon
-    seconds: dict[str, float]
-
-    @property
-    def media_type(self) -> str:
-        """The MIME type of `data`."""
-        return MEDIA_TYPES[self.format]
 
 
 def clean_name(raw: str | None) -> str:
@@ -76,12 +56,6 @@ def clean_name(raw: str | None) -> str:
     return stem.encode()[:room].decode(errors="ignore").rstrip() + dot + suffix
 
 
-def result_name(photo_name: str, style: str, format: str) -> str:
-    """`<stem>-<style>.<suffix>`: what a person finds in the downloads folder."""
-    stem, _, suffix = photo_name.rpartition(".")
-    return f"{stem or suffix}-{style}.{format}"
-
-
 def options_from(asked: Mapping[str, Any], styles: tuple[StyleCard, ...]) -> Options:
     """Options from a form's fields; an absent or None field takes its default.
 
@@ -98,26 +72,18 @@ def options_from(asked: Mapping[str, Any], styles: tuple[StyleCard, ...]) -> Opt
     return options
 
 
-def draw(artist: Stylizer, data: bytes, name: str, options: Options, max_pixels: int) -> Drawing:
+def draw(artist: Studio, data: bytes, name: str, options: Options, max_pixels: int) -> Drawing:
     """The picture file in `data`, drawn and encoded as the options ask; raises the InputError or ResourceError met."""
     started = time.perf_counter()
     try:
-        photo = _decode(data, name, options, max_pixels)
-        decoded = time.perf_counter()
-        cartoon = artist.draw(photo, options)
+        drawing = artist.draw_file(partial(decode, data, name, max_pixels), options)
     except CartoonError as error:
         log.info("photo not drawn: %s", error.code, extra={"event": "photo_failed", "code": error.code})
         raise
-    drawn = time.perf_counter()
-    format = resolve_format(options.format, photo)
-    encoded = encode(cartoon.pixels, cartoon.alpha, format, options.quality)
-    ended = time.perf_counter()
-    seconds = {"decode": decoded - started, **cartoon.seconds, "encode": ended - drawn}
-    metrics.step_done("decode", seconds["decode"])
-    metrics.step_done("encode", seconds["encode"])
-    told = {"event": "photo_done", "style": options.style, "seconds": round(ended - started, 3)}
-    log.info("photo drawn as %s in %.2f s", options.style, ended - started, extra=told)
-    return Drawing(result_name(name, options.style, format), encoded, format, photo, cartoon, seconds)
+    seconds = time.perf_counter() - started
+    told = {"event": "photo_done", "style": options.style, "seconds": round(seconds, 3)}
+    log.info("photo drawn as %s in %.2f s", options.style, seconds, extra=told)
+    return drawing
 
 
 def before_picture(drawing: Drawing) -> bytes:
@@ -126,14 +92,3 @@ def before_picture(drawing: Drawing) -> bytes:
     photo = drawing.photo
     alpha = None if photo.alpha is None else resize(photo.alpha, (height, width))
     return encode(resize(photo.pixels, (height, width)), alpha, "jpg", PREVIEW_QUALITY)
-
-
-def _decode(data: bytes, name: str, options: Options, max_pixels: int) -> Photo:
-    """As decode; a photo that fails here never reaches the artist, who counts the others."""
-    try:
-        photo = decode(data, name, max_pixels)
-        check_fit(name, photo.pixels.shape, resolve_format(options.format, photo), options)
-        return photo
-    except (InputError, OptionsError) as error:
-        metrics.photo_failed(options.style, error.code)
-        raise

@@ -16,7 +16,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from cartoon.errors import OptionsError
-from cartoon.jobs.executors.local import load_cartoonizer
+from cartoon.pipeline import load_cartoonizer
 from cartoon.settings import Settings
 from cartoon.telemetry import logs, metrics
 from cartoon.web.access.connections import ACCEPTED_AT_ONCE, BACKLOG, ConnectionLimiter
@@ -53,10 +53,9 @@ def serve(settings: Settings) -> None:
     signal.signal(signal.SIGTERM, _leave)
     with suppress(KeyboardInterrupt), listen(settings.host, settings.port) as listener:
         check_unused(settings.data_dir)
-        from cartoon.pipeline.cartoonizer import Cartoonizer
         from cartoon.quality.gate import judge
 
-        artist = Cartoonizer.load(settings.device, settings.precision, settings.styles_dir)
+        artist = load_cartoonizer(settings)
         try:
             app = create_app(artist, settings, artist.warm, judge, load_cartoonizer)
             port = listener.getsockname()[1]

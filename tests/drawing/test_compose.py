@@ -144,7 +144,7 @@ def test_paste_returns_a_crop_to_where_it_came_from(width: float, roll: float) -
     drawn[:3] = crop.pixels.transpose(2, 0, 1) / 255
     drawn[ALPHA] = 1  # all of it a person: what is behind one is left alone
     stack = np.zeros((11, 500, 500), np.float32)
-    compose.paste(stack, drawn, crop, face)
+    compose.paste(stack, drawn, crop.matrix, face)
     inside = cv2.fillPoly(np.zeros((500, 500), np.uint8), [face[OVAL].astype(np.int32)], 1).astype(bool)
     error = np.abs(stack[:3].transpose(1, 2, 0)[inside] * 255 - picture[inside])
     assert error.mean() < 3

@@ -247,7 +247,7 @@ def test_an_artist_says_what_is_really_used(caplog: pytest.LogCaptureFixture) ->
         assert len(faults(caplog)) == 1
         small = toon(scene(64, 64), size=64, upscale=2)
         assert small.pixels.shape == (128, 128, 3)
-        assert [upscaler.precision for upscaler in toon._upscalers.values()] == ["fp32"]
+        assert toon._upscalers.of(2).precision == "fp32"
         assert len(faults(caplog)) == 1
     finally:
         toon.close()

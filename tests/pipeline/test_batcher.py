@@ -9,13 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from cartoon.admission import Gate, Ticket
 from cartoon.errors import ResourceError
-from cartoon.memory import free_memory
+from cartoon.memory import Ticket
 from cartoon.models.runtime import Canvas, Drawn, StyleNet
 from cartoon.models.tiling import cut_evenly
 from cartoon.pipeline.batcher import Batcher
-from cartoon.pipeline.capacity import BYTES_PER_PIXEL, Room
+from cartoon.pipeline.capacity import BYTES_PER_PIXEL, Capacity
 from cartoon.styles.catalogue import StyleCard
 from tests.fakes import CARDS
 from tests.small_style import write_weights
@@ -61,9 +60,9 @@ def canvas(value: int, height: int = 32, width: int = 48) -> Canvas:
     return Canvas(np.full((height, width, 3), value, np.uint8), np.zeros((6, height, width), np.uint8))
 
 
-def roomy(free: int = PLENTY) -> Room:
-    """Room as on a GPU, so that canvases do share passes."""
-    return Room("cuda", "fp32", lambda: free)
+def plentiful(free: int = PLENTY) -> Capacity:
+    """Capacity as on a GPU, so that canvases do share passes."""
+    return Capacity("cuda", "fp32", lambda: free)
 
 
 def ask(batcher: Batcher, value: int, later: bool = False, card: StyleCard = CARDS[0]) -> int:
@@ -84,12 +83,12 @@ class Held:
 def test_those_of_one_bucket_share_a_pass_and_each_gets_its_own() -> None:
     held = Held()
     net = FakeNet(held)
-    batcher = Batcher([net], roomy())
+    batcher = Batcher([net], plentiful())
     with ThreadPoolExecutor(9) as pool:
         first = pool.submit(ask, batcher, 1)
         held.entered.wait(PATIENCE)
         others = [pool.submit(ask, batcher, value) for value in range(2, 10)]
-        wait_for(lambda: len(batcher._pieces) == 8)
+        wait_for(lambda: batcher.waiting == 8)
         held.go.set()
         assert [first.result(), *(other.result() for other in others)] == list(range(1, 10))
     assert net.passes[0] == [1]
@@ -102,13 +101,13 @@ def test_those_of_one_bucket_share_a_pass_and_each_gets_its_own() -> None:
 def test_the_urgent_go_first_and_each_in_order_of_arrival() -> None:
     held = Held()
     net = FakeNet(held)
-    batcher = Batcher([net], Room("cpu", "fp32", lambda: PLENTY))
+    batcher = Batcher([net], Capacity("cpu", "fp32", lambda: PLENTY))
     with ThreadPoolExecutor(7) as pool:
         futures = [pool.submit(ask, batcher, 1)]
         held.entered.wait(PATIENCE)
         for number, (value, later) in enumerate([(2, True), (3, True), (4, False), (5, True), (6, False)], 1):
             futures.append(pool.submit(ask, batcher, value, later))
-            wait_for(lambda n=number: len(batcher._pieces) == n)
+            wait_for(lambda n=number: batcher.waiting == n)
         held.go.set()
         for future in futures:
             future.result()
@@ -125,18 +124,18 @@ def test_a_batch_that_does_not_fit_is_halved_and_the_bucket_remembers() -> None:
             raise torch.OutOfMemoryError("CUDA out of memory")
 
     net = FakeNet(two_at_most)
-    room = roomy()
-    batcher = Batcher([net], room)
+    capacity = plentiful()
+    batcher = Batcher([net], capacity)
     with ThreadPoolExecutor(9) as pool:
         futures = [pool.submit(ask, batcher, 1)]
         held.entered.wait(PATIENCE)
         futures += [pool.submit(ask, batcher, value) for value in range(2, 10)]
-        wait_for(lambda: len(batcher._pieces) == 8)
+        wait_for(lambda: batcher.waiting == 8)
         held.go.set()
         assert [future.result() for future in futures] == list(range(1, 10))
     assert max(len(values) for values in net.passes) == 2
-    assert room.most((32, 48)) == 2
-    assert room.most((64, 48)) > 2
+    assert capacity.most((32, 48)) == 2
+    assert capacity.most((64, 48)) > 2
     batcher.close()
 
 
@@ -146,7 +145,7 @@ def test_a_picture_that_does_not_fit_is_drawn_in_smaller_and_smaller_tiles_and_t
             raise MemoryError
 
     net = FakeNet(small_ones_fit)
-    batcher = Batcher([net], roomy())
+    batcher = Batcher([net], plentiful())
     for _ in range(2):
         large = batcher.draw(CARDS[0], [canvas(7, 2000, 1600)], Ticket())[0]
         assert large.stack.shape == (11, 2000, 1600)
@@ -160,7 +159,7 @@ def test_what_does_not_fit_even_in_tiles_is_an_error_that_names_size_and_way_out
     def none_fits(size: int) -> None:
         raise MemoryError
 
-    batcher = Batcher([FakeNet(none_fits)], roomy())
+    batcher = Batcher([FakeNet(none_fits)], plentiful())
     with pytest.raises(ResourceError, match="48x32: ask for a smaller size"):
         ask(batcher, 1)
     batcher.close()
@@ -178,9 +177,9 @@ def test_tiles_draw_what_the_whole_draws(small_file: Path) -> None:
 
 @pytest.mark.parametrize("free", [8 << 20, 100 << 20, 300 << 20, 8 << 30])
 def test_what_is_large_for_the_memory_is_cut_into_tiles(free: int) -> None:
-    room = Room("cpu", "bf16", lambda: free)
+    capacity = Capacity("cpu", "bf16", lambda: free)
     for shape in ((640, 512), (2048, 1648), (4096, 4096), (512, 4096)):
-        tile = room.tile(shape)
+        tile = capacity.tile(shape)
         pixels = tile[0] * tile[1] if tile else shape[0] * shape[1]
         assert pixels * BYTES_PER_PIXEL["bf16"] <= max(free * 0.8, BYTES_PER_PIXEL["bf16"] * 512 * 512)
         if tile:
@@ -200,7 +199,7 @@ def test_a_pass_that_fails_is_told_to_those_in_it_and_the_next_are_drawn() -> No
         if failures:
             raise failures.pop()
 
-    batcher = Batcher([FakeNet(once)], roomy())
+    batcher = Batcher([FakeNet(once)], plentiful())
     with pytest.raises(RuntimeError, match="lost the device"):
         ask(batcher, 1)
     assert ask(batcher, 2) == 2
@@ -209,12 +208,12 @@ def test_a_pass_that_fails_is_told_to_those_in_it_and_the_next_are_drawn() -> No
 
 def test_closing_answers_those_who_wait_and_turns_away_those_who_come() -> None:
     held = Held()
-    batcher = Batcher([FakeNet(held)], Room("cpu", "fp32", lambda: PLENTY))
+    batcher = Batcher([FakeNet(held)], Capacity("cpu", "fp32", lambda: PLENTY))
     with ThreadPoolExecutor(3) as pool:
         under_way = pool.submit(ask, batcher, 1)
         held.entered.wait(PATIENCE)
         waiting = pool.submit(ask, batcher, 2)
-        wait_for(lambda: len(batcher._pieces) == 1)
+        wait_for(lambda: batcher.waiting == 1)
         closing = pool.submit(batcher.close)
         with pytest.raises(ResourceError, match="shutting down"):
             waiting.result(20)
@@ -228,7 +227,7 @@ def test_closing_answers_those_who_wait_and_turns_away_those_who_come() -> None:
 def test_two_devices_work_on_one_queue() -> None:
     both = threading.Barrier(2, timeout=PATIENCE)
     nets = [FakeNet(lambda size: both.wait() and None), FakeNet(lambda size: both.wait() and None)]
-    batcher = Batcher(nets, Room("cpu", "fp32", lambda: PLENTY))
+    batcher = Batcher(nets, Capacity("cpu", "fp32", lambda: PLENTY))
     with ThreadPoolExecutor(2) as pool:
         assert sorted(pool.map(lambda value: ask(batcher, value), [1, 2])) == [1, 2]
     assert [len(net.passes) for net in nets] == [1, 1]  # the barrier lets nobody through alone
@@ -243,8 +242,8 @@ def test_padding_does_not_leak_into_a_picture(small_file: Path) -> None:
         Canvas(rng.integers(0, 255, (*shape, 3), dtype=np.uint8), rng.integers(0, 255, (6, *shape), dtype=np.uint8))
         for shape in shapes
     ]
-    room = roomy()
-    buckets = [room.bucket(shape) for shape in shapes]
+    capacity = plentiful()
+    buckets = [capacity.bucket(shape) for shape in shapes]
     assert buckets == [(320, 240), (320, 256), (320, 256), (112, 144), (128, 112)]
     alone = [net.run([one], bucket)[0].stack for one, bucket in zip(canvases, buckets, strict=True)]
     together = net.run(canvases, (320, 256))
@@ -260,12 +259,12 @@ def test_padding_does_not_leak_into_a_picture(small_file: Path) -> None:
 
 def test_buckets_waste_little_on_photos_of_any_shape() -> None:
     rng = np.random.default_rng(5)
-    room = roomy()
+    capacity = plentiful()
     own = padded = 0
     for _ in range(500):
         long = int(np.exp(rng.uniform(np.log(256), np.log(2048))))
         shape = (long, max(64, int(long * rng.uniform(0.5, 1))))
-        bucket = room.bucket(shape)
+        bucket = capacity.bucket(shape)
         assert all(b >= s and b % 16 == 0 for b, s in zip(bucket, shape, strict=True))
         own, padded = own + shape[0] * shape[1], padded + bucket[0] * bucket[1]
     assert 1 - own / padded < 0.15
@@ -273,67 +272,6 @@ def test_buckets_waste_little_on_photos_of_any_shape() -> None:
 
 def test_less_free_memory_means_smaller_batches_but_never_none() -> None:
     shape = (1024, 1024)
-    sizes = [roomy(free).most(shape) for free in (40 << 30, 8 << 30, 2 << 30, 1 << 20)]
+    sizes = [plentiful(free).most(shape) for free in (40 << 30, 8 << 30, 2 << 30, 1 << 20)]
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[0] > sizes[1] > sizes[2] >= sizes[3] == 1
-
-
-def test_free_memory_is_what_the_system_says() -> None:
-    assert 0 < free_memory() < 1 << 50
-
-
-def test_a_gate_admits_by_ticket_and_gives_places_back_on_errors() -> None:
-    gate = Gate(1)
-    order: list[int] = []
-    release = threading.Event()
-
-    def hold() -> None:
-        with gate.turn(Ticket()):
-            assert release.wait(PATIENCE)
-
-    def enter(number: int, ticket: Ticket) -> None:
-        with gate.turn(ticket):
-            order.append(number)
-            if number == 2:
-                raise ValueError
-
-    with ThreadPoolExecutor(6) as pool:
-        pool.submit(hold)
-        wait_for(lambda: gate._free == 0)
-        tickets = [Ticket(later=True), Ticket(), Ticket(later=True), Ticket()]
-        entering = [pool.submit(enter, *pair) for pair in reversed(list(enumerate(tickets)))]
-        wait_for(lambda: len(gate._waiting) == 4)
-        release.set()
-    assert order == [1, 3, 0, 2]
-    assert sum(future.exception() is not None for future in entering) == 1
-    with gate.turn(Ticket()):
-        pass
-
-
-def test_a_gate_never_admits_more_than_its_places_and_keeps_the_order() -> None:
-    gate = Gate(10)
-    held: list[int] = []
-    order: list[int] = []
-    most = 0
-    lock, release = threading.Lock(), threading.Event()
-
-    def enter(number: int, places: int, ticket: Ticket) -> None:
-        nonlocal most
-        with gate.turn(ticket, places):
-            with lock:
-                order.append(number)
-                held.append(min(places, 10))
-                most = max(most, sum(held))
-            release.wait(PATIENCE)
-            with lock:
-                held.remove(min(places, 10))
-
-    asked = [10, 3, 6, 25, 1, 1, 10, 4, 4, 4, 2]  # 25 of 10: that one goes alone
-    with ThreadPoolExecutor(len(asked)) as pool:
-        for number, places in enumerate(asked):
-            pool.submit(enter, number, places, Ticket())
-            wait_for(lambda count=number: len(order) == 1 and len(gate._waiting) == count)
-        release.set()
-    assert most <= 10
-    assert [number for number in order if asked[number] >= 6] == [0, 2, 3, 6]
-    assert sorted(order) == list(range(len(asked)))

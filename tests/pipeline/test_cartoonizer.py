@@ -149,7 +149,7 @@ def test_users_are_served_in_the_order_they_came(toon: Cartoonizer, portraits) -
 
 
 def test_with_little_memory_a_photo_is_painted_smaller_and_says_so(toon: Cartoonizer, portraits, monkeypatch) -> None:
-    monkeypatch.setattr(toon, "_most_pixels", 300 * 240)
+    monkeypatch.setattr(toon.scheduler, "most_pixels", 300 * 240)
     large = resize(portraits[0], (1000, 800))
     drawn = toon(large, size="original")
     assert drawn.pixels.shape == (1000, 800, 3)

@@ -1,4 +1,4 @@
-"""Faces for DCT-Net's head network: cut out on five points, put back where they were; mixing without ghosts."""
+"""Faces for DCT-Net's second network: cut out on five points, put back where they were; mixing without ghosts."""
 
 import cv2
 import numpy as np
@@ -9,7 +9,7 @@ from cartoon.faces.detector import MediaPipeDetector
 from cartoon.images.decode import read
 from cartoon.images.types import Pixels
 from cartoon.models.layers import FOREGROUND, PLANES
-from cartoon.pipeline.dctnet_faces import FIVE, RATIO, REFERENCE, SIDE, head_of, paste, similarity
+from cartoon.pipeline.dctnet_faces import FIVE, RATIO, REFERENCE, SIDE, align, paste, similarity
 from tests import ROOT
 
 EXAMPLE = ROOT / "assets" / "examples" / "021902.jpg"
@@ -33,9 +33,9 @@ def test_a_head_has_its_five_points_where_the_network_expects_them(photo: Pixels
     rolled = cv2.getRotationMatrix2D((photo.shape[1] / 2, photo.shape[0] / 2), 25, 1.0)
     turned = np.asarray(cv2.warpAffine(photo, rolled, photo.shape[1::-1]), np.uint8)
     points = (face.landmarks @ rolled[:, :2].T + rolled[:, 2]).astype(np.float32)
-    head = head_of(turned, points)
-    assert head.pixels.shape == (SIDE, SIDE, 3)
-    there = points[list(FIVE)] @ head.matrix[:, :2].T + head.matrix[:, 2]
+    crop = align(turned, points)
+    assert crop.pixels.shape == (SIDE, SIDE, 3)
+    there = points[list(FIVE)] @ crop.matrix[:, :2].T + crop.matrix[:, 2]
     wanted = ((REFERENCE - 56) * RATIO + 56) * SIDE / 112
     assert np.abs(there - wanted).max() < 0.08 * SIDE  # people differ; the fit is the best there is
     assert abs(there[0, 1] - there[1, 1]) < 0.03 * SIDE  # the eyes are level again
@@ -43,20 +43,20 @@ def test_a_head_has_its_five_points_where_the_network_expects_them(photo: Pixels
 
 def test_a_head_put_back_lies_where_it_was(photo: Pixels) -> None:
     (face,) = MediaPipeDetector().detect(photo)
-    head = head_of(photo, face.landmarks)
+    crop = align(photo, face.landmarks)
     stack = np.zeros((len(PLANES), *photo.shape[:2]), np.float32)
     drawn = np.zeros((len(PLANES), SIDE, SIDE), np.float32)
-    drawn[FOREGROUND] = head.pixels.transpose(2, 0, 1) / np.float32(255)
+    drawn[FOREGROUND] = crop.pixels.transpose(2, 0, 1) / np.float32(255)
     mask = np.zeros((SIDE, SIDE), np.float32)
     mask[40:-40, 40:-40] = 1
-    paste(stack, drawn, head, cv2.GaussianBlur(mask, (0, 0), 6))
+    paste(stack, drawn, crop.matrix, cv2.GaussianBlur(mask, (0, 0), 6))
     x, y = face.landmarks[list(FIVE)].mean(0).astype(int)
     near = np.s_[y - 25 : y + 25, x - 25 : x + 25]
     back = stack[FOREGROUND].transpose(1, 2, 0)[near] * 255
     assert np.abs(back - photo[near]).mean() < 4  # twice resampled
     assert not stack[:, :5, :5].any()  # far away nothing was touched
     whole = stack.copy()
-    paste(stack, drawn, head, mask * 0)
+    paste(stack, drawn, crop.matrix, mask * 0)
     assert (stack == whole).all()
 
 
@@ -64,9 +64,9 @@ def test_a_head_at_the_edge_of_a_picture_is_put_back_without_a_word(photo: Pixel
     (face,) = MediaPipeDetector().detect(photo)
     x0 = int(face.landmarks[:, 0].mean())
     half = np.ascontiguousarray(photo[:, x0:])
-    head = head_of(half, face.landmarks - np.float32([x0, 0]))
+    crop = align(half, face.landmarks - np.float32([x0, 0]))
     stack = np.zeros((len(PLANES), *half.shape[:2]), np.float32)
-    paste(stack, np.ones((len(PLANES), SIDE, SIDE), np.float32), head, np.ones((SIDE, SIDE), np.float32))
+    paste(stack, np.ones((len(PLANES), SIDE, SIDE), np.float32), crop.matrix, np.ones((SIDE, SIDE), np.float32))
     assert 0.9 < stack[0].max() <= 1.0 + 1e-6
 
 

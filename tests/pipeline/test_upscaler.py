@@ -208,7 +208,7 @@ def test_its_file_is_small_pinned_and_checked(tmp_path: Path) -> None:
 def test_tiles_follow_the_free_memory_in_steps(upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch) -> None:
     used: list[int] = []
 
-    def run(self: Upscaler, pixels: NDArray[np.uint8], side: int, together: int) -> NDArray[np.uint8]:
+    def run(self: Upscaler, pixels: NDArray[np.uint8], side: int, *_: object) -> NDArray[np.uint8]:
         used.append(side)
         return pixels
 
@@ -224,7 +224,7 @@ def test_what_does_not_fit_is_tried_smaller_and_remembered(weights: Path, monkey
     upscaler = Upscaler.load(weights, 2, "cpu", "fp32")
     tried: list[int] = []
 
-    def run(self: Upscaler, pixels: NDArray[np.uint8], side: int, together: int) -> NDArray[np.uint8]:
+    def run(self: Upscaler, pixels: NDArray[np.uint8], side: int, *_: object) -> NDArray[np.uint8]:
         tried.append(side)
         if side > limit:
             raise MemoryError

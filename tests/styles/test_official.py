@@ -62,11 +62,11 @@ def test_every_face_gets_a_head_of_its_own(toon: Cartoonizer) -> None:
     plain, bare = (toon.draw(Photo(group), Options(STYLE, 1.0, size="original")) for _ in range(2))
     assert len(plain.faces) == 3
     assert (plain.pixels == bare.pixels).all()  # nothing is left over from one photo to the next
-    card = toon._register.find(STYLE)
+    card = next(card for card in toon.styles if card.id == STYLE)
     canvases = toon.canvases(Photo(group), Options(STYLE, 1.0, size="original"))
     assert card.head is not None
     assert len(canvases) == 1  # the heads are drawn by a network of their own
-    from cartoon.admission import Ticket
+    from cartoon.memory import Ticket
 
     (whole,) = toon.batcher.draw(card, canvases, Ticket())
     drawn = plain.pixels.astype(np.float32) / 255

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from cartoon.admission import Ticket
 from cartoon.errors import ResourceError, StyleError
+from cartoon.memory import Ticket
 from cartoon.pipeline.batcher import Batcher
-from cartoon.pipeline.capacity import Room
+from cartoon.pipeline.capacity import Capacity
 from cartoon.pipeline.cartoonizer import Cartoonizer
 from cartoon.styles.catalogue import available
 from cartoon.telemetry import metrics
@@ -71,7 +71,7 @@ def test_a_photo_is_under_way_until_it_ends_however_it_ends(problem: Exception, 
 def test_passes_and_waiting_canvases_are_counted() -> None:
     before = numbers()
     held = Held()
-    batcher = Batcher([FakeNet(held)], Room("cuda", "fp32", lambda: PLENTY))
+    batcher = Batcher([FakeNet(held)], Capacity("cuda", "fp32", lambda: PLENTY))
     threads = []
 
     def ask(count: int) -> None:
@@ -96,7 +96,7 @@ def test_passes_and_waiting_canvases_are_counted() -> None:
 def test_what_a_closed_batcher_leaves_undrawn_does_not_wait_for_ever() -> None:
     before = numbers()
     held = Held()
-    batcher = Batcher([FakeNet(held)], Room("cpu", "fp32", lambda: PLENTY))
+    batcher = Batcher([FakeNet(held)], Capacity("cpu", "fp32", lambda: PLENTY))
     refused: list[ResourceError] = []
 
     def ask() -> None:

@@ -11,7 +11,7 @@ from PIL import Image
 from cartoon.errors import OptionsError, StyleError
 from cartoon.images.encode import encode
 from cartoon.options import Options
-from cartoon.web.photo import NAME_BYTES, before_picture, clean_name, draw, options_from, result_name
+from cartoon.web.photo import NAME_BYTES, before_picture, clean_name, draw, options_from
 from tests.fakes import CARDS, FakeArtist
 
 
@@ -40,11 +40,6 @@ def test_a_long_name_is_cut_but_keeps_its_suffix(letter: str) -> None:
     name = clean_name(letter * 500 + ".jpeg")
     assert name.endswith(letter + ".jpeg")
     assert NAME_BYTES - 4 < len(name.encode()) <= NAME_BYTES
-
-
-def test_a_result_is_named_after_photo_and_style() -> None:
-    assert result_name("anna.b.jpg", "comic", "webp") == "anna.b-comic.webp"
-    assert result_name("photo", "comic", "png") == "photo-comic.png"
 
 
 def test_absent_fields_take_their_defaults() -> None:

@@ -8,8 +8,7 @@ from dataclasses import replace
 from cartoon.jobs.executors.base import LOOK_AHEAD, WorkerSpec
 from cartoon.jobs.executors.process import IsolatedExecutor
 from cartoon.jobs.model import Result, Task
-from cartoon.jobs.photo import Stylizer, draw_file
-from cartoon.settings import Settings
+from cartoon.jobs.photo import draw_file
 
 
 class ThreadExecutor:
@@ -68,10 +67,3 @@ class ThreadExecutor:
                 else:
                     future.set_result(result)
             del future, task, given
-
-
-def load_cartoonizer(settings: Settings) -> Stylizer:
-    """The real stylizer, for whichever process; imports torch."""
-    from cartoon.pipeline.cartoonizer import Cartoonizer
-
-    return Cartoonizer.load(settings.device, settings.precision, settings.styles_dir)

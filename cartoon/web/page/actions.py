@@ -17,6 +17,7 @@ from cartoon.jobs.inputs.zips import write_zip
 from cartoon.jobs.model import Attempt
 from cartoon.jobs.service.jobs import JobService
 from cartoon.jobs.service.status import JobStatus
+from cartoon.pipeline.one_file import Drawing
 from cartoon.telemetry import metrics
 from cartoon.web.access.visitors import Visitor, visitor_of
 from cartoon.web.answers import INTERNAL
@@ -24,7 +25,7 @@ from cartoon.web.backend import Backend
 from cartoon.web.messages import at_rest, describe, without_paths
 from cartoon.web.page.option_calls import named, takes_options
 from cartoon.web.page.option_fields import asked_for
-from cartoon.web.photo import PREVIEW_QUALITY, Drawing, before_picture, clean_name, draw, options_from
+from cartoon.web.photo import PREVIEW_QUALITY, before_picture, clean_name, draw, options_from
 from cartoon.web.staging import link_or_copy
 from cartoon.web.visitor_files import VisitorFiles, opened
 

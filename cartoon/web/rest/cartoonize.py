@@ -13,13 +13,14 @@ from starlette.requests import ClientDisconnect
 
 from cartoon.errors import CartoonError, OptionsError
 from cartoon.options import Options
+from cartoon.pipeline.one_file import Drawing
 from cartoon.telemetry import metrics
 from cartoon.web.access.visitors import visitor_of
 from cartoon.web.answers import INTERNAL, QueueFullError, refusal_of, refused
 from cartoon.web.backend import Backend
 from cartoon.web.lifecycle import Readiness
 from cartoon.web.multipart import FormRules, receive
-from cartoon.web.photo import Drawing, Studio, draw, options_from
+from cartoon.web.photo import Studio, draw, options_from
 from cartoon.web.rest import health
 from cartoon.web.rest.form import form_of
 
