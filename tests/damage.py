@@ -36,7 +36,7 @@ from cartoon.jobs.store.home import new_id
 from cartoon.jobs.store.journal import Journal
 from cartoon.options import Options
 from cartoon.web import thumbnails
-from cartoon.web.zip_stream import packed
+from cartoon.web.rest.zip_stream import packed
 from tests.damage_kinds import NOBODY, damage
 from tests.fakes import CARDS, TroubledArtist, spec_of
 from tests.waiting import wait_for

@@ -26,7 +26,7 @@ from cartoon.web.lifecycle import Readiness
 from cartoon.web.messages import at_rest, without_paths, zip_name
 from cartoon.web.multipart import ANY_FILES, receive
 from cartoon.web.rest.form import form_of
-from cartoon.web.zip_stream import MEDIA_TYPE, packed
+from cartoon.web.rest.zip_stream import MEDIA_TYPE, packed
 
 ROOT: Final = "/api/v1/jobs"
 EVENT_SECONDS: Final = 0.25
