@@ -3,6 +3,7 @@
 import os
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -57,8 +58,15 @@ def photos(tmp_path: Path) -> Path:
     folder = tmp_path / "photos"
     folder.mkdir()
     for number in range(4):
-        (folder / f"{number}.png").write_bytes(encode(np.full((30, 40, 3), 40 * number, np.uint8), None, "png"))
+        photo(folder, number)
     return folder
+
+
+def photo(folder: Path, number: int) -> Path:
+    """A picture of its own for each number below 50."""
+    path = folder / f"{number}.png"
+    path.write_bytes(encode(np.full((30, 40, 3), 5 * number, np.uint8), None, "png"))
+    return path
 
 
 def run(photos: Path, tmp_path: Path, overwrite: bool = False) -> int:
@@ -113,14 +121,18 @@ def test_an_interrupted_overwriting_run_reads_each_file_once(photos: Path, tmp_p
     assert reads.of == dict.fromkeys(FILES, 1)
 
 
-def test_a_server_that_goes_on_reads_each_file_once(tmp_path: Path, photos: Path, reads: Reads) -> None:
-    door = threading.Event()
-    held = TroubledArtist(lambda name: None if door.wait(PATIENCE) else pytest.fail("the door stayed shut"))
-    service = JobService(tmp_path / "jobs", spec_of(held), lambda style: "m", 10**6)
-    sent = [Sent(path, path.name) for path in sorted(photos.iterdir())]
+def test_a_server_that_goes_on_reads_each_file_once(tmp_path: Path, reads: Reads) -> None:
+    begun = threading.Event()
+
+    def slowly(name: str) -> None:  # so that a pause finds most of them not begun, on a busy machine as well
+        begun.set()
+        time.sleep(0.1)
+
+    service = JobService(tmp_path / "jobs", spec_of(TroubledArtist(slowly)), lambda style: "m", 10**6)
+    sent = [Sent(photo(tmp_path, number), f"{number}.png") for number in range(40)]
     id = service.create(sent, JobRequest(Options(size=64), "ann"))
+    assert begun.wait(PATIENCE)
     service.pause(id)
-    door.set()
     service.close()
     assert service.status(id).counts.remaining
     reads.of.clear()
@@ -128,7 +140,7 @@ def test_a_server_that_goes_on_reads_each_file_once(tmp_path: Path, photos: Path
     try:
         service.resume(id)
         wait_for(lambda: service.status(id).state == "finished" and not service.status(id).busy)
-        assert len(service.settled(id)) == 4
+        assert len(service.settled(id)) == len(sent)
     finally:
         service.close()
     assert reads.of == dict.fromkeys(FILES, 1)
