@@ -147,17 +147,6 @@ def test_what_takes_longer_than_the_settling_is_still_answered(serving: Serving)
     assert serving.process.wait(PATIENCE) == 0
 
 
-def test_a_server_started_again_is_the_same_to_a_page_that_was_open(tmp_path: Path) -> None:
-    """A page whose server comes back under another id loads itself anew, and its photo is lost."""
-    ids = []
-    for home in (tmp_path / "first", tmp_path / "second"):
-        home.mkdir()
-        with served(home) as serving:
-            ids.append(serving.client.get("/gradio_api/app_id").json()["app_id"])
-            assert serving.client.get("/config").json()["app_id"] == ids[-1]
-    assert ids[0] == ids[1] < 2**53
-
-
 @pytest.mark.parametrize("wish", [signal.SIGTERM, signal.SIGINT])
 def test_an_idle_server_stops_at_once(tmp_path: Path, wish: signal.Signals) -> None:
     """One that would give others an hour to go elsewhere: nobody waits for that."""

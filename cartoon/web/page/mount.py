@@ -1,6 +1,5 @@
 """The page mounted on the application: Gradio's server behind a guard, with uploads and downloads of our own."""
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -10,7 +9,6 @@ from fastapi import FastAPI
 from gradio.routes import App as GradioApp
 from starlette.routing import Mount
 
-from cartoon import __version__
 from cartoon.web.backend import Backend
 from cartoon.web.page import file_routes
 from cartoon.web.page.gradio_guard import GradioGuard, Offer
@@ -34,7 +32,6 @@ def mount(app: FastAPI, backend: Backend, files: VisitorFiles) -> Callable[[], N
     page = build(backend, files)
     # Gradio looks where a file lies only in a page that was launched, which a mounted one never is.
     page.has_launched = True
-    page.app_id = _page_id(page)
     page.queue(max_size=settings.max_queue, api_open=False)
     files.share_what_is_there()
     theme = gr.themes.Soft(primary_hue="violet", secondary_hue="violet", font=FONTS, font_mono=MONO_FONTS)
@@ -57,21 +54,6 @@ def mount(app: FastAPI, backend: Backend, files: VisitorFiles) -> Callable[[], N
     app.add_middleware(GradioGuard, offers=_offers(page), waited_for=waited_for, files=files, limits=backend.limits)
     mounts = [route.app for route in app.routes if isinstance(route, Mount)]
     return next(mounted for mounted in mounts if isinstance(mounted, GradioApp)).stop_event.set
-
-
-def _page_id(page: gr.Blocks) -> int:
-    """The same for every server whose page is wired alike, below 2**53.
-
-    A page that was open while its server was restarted asks for it: where it is another, which by Gradio's own way it
-    always is, the page loads itself anew, and the photo that a person had chosen is gone.
-    """
-    parts = [(id, type(block).__name__, getattr(block, "label", None)) for id, block in page.blocks.items()]
-    calls = [
-        (index, call.targets, [part._id for part in call.inputs], [part._id for part in call.outputs])
-        for index, call in page.fns.items()
-    ]
-    told = repr((__version__, gr.__version__, parts, calls))
-    return int.from_bytes(hashlib.sha256(told.encode()).digest()[:6], "big")
 
 
 def _offers(page: gr.Blocks) -> dict[str | int, Offer]:
