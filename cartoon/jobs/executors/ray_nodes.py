@@ -102,7 +102,7 @@ def runtime_env(checkout: Path | None) -> dict[str, Any]:
 
 
 def not_opened(problem: BaseException | None) -> ResourceError:
-    """What an actor died of before its artist was there."""
+    """What an actor died of before its stylizer was there."""
     if "No module named 'cartoon'" in str(problem):  # in the traceback that Ray quotes
         return ResourceError(f"A node has no Cartoon: install version {__version__} of the package there.")
     return ResourceError("A worker ended while it loaded the model: is there enough free memory?")

@@ -26,7 +26,7 @@ from cartoon.jobs.executors.base import Executor, WorkerSpec
 from cartoon.jobs.executors.local import ThreadExecutor
 from cartoon.jobs.executors.process import ProcessExecutor
 from cartoon.jobs.executors.ray import RayExecutor
-from cartoon.jobs.executors.ray_nodes import Placement, connected, placements, runtime_env
+from cartoon.jobs.executors.ray_nodes import Placement, connected, not_opened, placements, runtime_env
 from cartoon.jobs.model import Attempt, Order
 from cartoon.jobs.runner import run
 from cartoon.jobs.store.folder import open_order
@@ -313,14 +313,13 @@ def test_an_artist_that_cannot_be_loaded_is_told_at_once(cluster: Any) -> None:
         RayExecutor(WorkerSpec(load_nothing, Settings(device="cpu"), cluster=cluster.address))
 
 
-@quietly
-@pytest.mark.slow
-def test_a_node_without_the_package_is_told(cluster: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("cartoon.jobs.executors.ray_nodes.CHECKOUT", tmp_path)  # which has no package
-    monkeypatch.chdir(tmp_path)  # a worker finds what lies in the folder that the run was started in
-    monkeypatch.setattr(sys, "path", [path for path in sys.path if path and Path(path) != ROOT])
-    with pytest.raises(ResourceError, match=f"no Cartoon: install version {__version__}"):
-        RayExecutor(cluster.address, Settings(device="cpu"), load_nothing)
+def test_an_actor_that_did_not_open_died_of_memory_unless_its_node_has_no_package() -> None:
+    quoted = (
+        "The actor with name RayWorker failed to import on the worker.\nModuleNotFoundError: No module named 'cartoon'"
+    )
+    assert "no Cartoon: install version" in str(not_opened(RuntimeError(quoted)))
+    assert "enough free memory" in str(not_opened(RuntimeError("The actor died unexpectedly.")))
+    assert "enough free memory" in str(not_opened(None))
 
 
 def load_nothing(settings: Settings) -> Any:
