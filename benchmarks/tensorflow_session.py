@@ -4,17 +4,22 @@
 graph INDEX took for a random picture of that size, and `INDEX GIVEN.npy RESULT.npy` by those it took for that one.
 """
 
+import argparse
 import sys
 import time
 
 import numpy as np
-import tensorflow as tf
 
 
 def main() -> None:
     """Load the graphs, then answer."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("graphs", nargs="+", metavar="GRAPH", help="a frozen graph of one input, a .pb file")
+    paths = parser.parse_args().graphs
+    import tensorflow as tf  # after the flags: --help answers without it
+
     sessions = []
-    for path in sys.argv[1:]:
+    for path in paths:
         graph = tf.Graph()
         with graph.as_default(), open(path, "rb") as file:
             definition = tf.compat.v1.GraphDef()
