@@ -16,11 +16,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="draw the golden pictures of the styles anew")
 
 
+def pytest_configure() -> None:
+    """Where somebody says that there is shared data, as CI does, nothing may pass for tested that was skipped."""
+    told = os.environ.get("CARTOON_SHARED")
+    if told and not (Path(told) / "data").is_dir():
+        raise pytest.UsageError(
+            f"CARTOON_SHARED={told} leads to no shared data: correct it, or unset it to skip those tests"
+        )
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of shared data; tests that need it are skipped where it is missing."""
-    told = os.environ.get("CARTOON_SHARED")
-    folder = Path(told) if told else Path(__file__).resolve().parents[2] / "shared"
+    """The folder of shared data; tests that need it are skipped where it is missing and nobody promised it."""
+    folder = Path(os.environ.get("CARTOON_SHARED") or Path(__file__).resolve().parents[2] / "shared")
     if not (folder / "data").is_dir():
         pytest.skip(f"no shared data at {folder}: set CARTOON_SHARED")
     return folder
