@@ -1,6 +1,7 @@
 """Continuous integration, tried on a checkout that is not one: what it is given, what it may not pass over."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -101,3 +102,18 @@ def test_ci_keeps_to_what_it_was_told(checkout: Path) -> None:
     (checkout.parent / "shared" / "data").mkdir(parents=True)
     other = checkout.parent / "other"
     assert f"CI=true CARTOON_SHARED={other}\n" in ci(checkout, other)
+
+
+def test_ci_measures_the_fast_tests_and_tells_what_they_reach(checkout: Path) -> None:
+    """With a floor, under which `coverage report` fails, and as the last thing that is printed."""
+    *_, made, reported = ci(checkout, None).splitlines()
+    assert made.startswith("make demo check test MEASURE=-m coverage run: ")
+    assert reported == "python -m coverage report"
+    planned = subprocess.run(
+        ["make", "--dry-run", "check", "test", "MEASURE=-m coverage run"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    (measured,) = (line for line in planned.splitlines() if "coverage" in line)
+    assert measured == '.venv/bin/python -m coverage run -m pytest -m "not slow and not gpu and not browser"'
+    (floor,) = re.findall(r"^fail_under = (\d+)$", (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
+    assert int(floor) > 80

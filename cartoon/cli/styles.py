@@ -50,6 +50,9 @@ def add(
 
     An interrupted download goes on where it stopped. The files' sha256 are recorded, and checked from then on.
     They come into CARTOON_STYLES_DIR, see `styles --help`.
+
+    Exits with 0 when the style is there, 1 when something could not be fetched or written, 2 for wrong usage or wrong
+    files, 130 when interrupted.
     """
     with exit_codes():
         from cartoon.styles import official
