@@ -100,7 +100,7 @@ def is_planned(command: str, reader: Reader, request: pytest.FixtureRequest) -> 
 def draws(command: str, reader: Reader, request: pytest.FixtureRequest) -> None:
     """Every photo becomes a picture of the size and format, under its name, in a tree as it was."""
     if style := flag(command, "--style"):
-        a_style_that_is_there(style, reader)
+        a_style_that_is_there(style, reader, request)
     succeeded(reader.types(command))
     out, size = reader.folder / flag(command, "-o"), int(flag(command, "--size", "1024"))
     names = [str(Path(name).with_suffix(f".{flag(command, '--format', 'png')}")) for name in PORTRAITS]
@@ -110,11 +110,10 @@ def draws(command: str, reader: Reader, request: pytest.FixtureRequest) -> None:
         assert set(names) <= set(pictures_of(reader.folder / packed))
 
 
-def a_style_that_is_there(name: str, reader: Reader) -> None:
+def a_style_that_is_there(name: str, reader: Reader, request: pytest.FixtureRequest) -> None:
     """One that the README has trained by then is trained; others are shipped."""
-    training = [other for other in commands() if flag(other, "--style-name") == name]
-    for other in training:
-        learns(other, reader, None)
+    for training in (other for other in commands() if flag(other, "--style-name") == name):
+        learns(training, reader, request)
 
 
 @case(CARTOON + r"run \S+ -o \S+ .*--dry-run")
@@ -171,7 +170,7 @@ def takes_from_a_folder(command: str, reader: Reader, request: pytest.FixtureReq
 
 
 @case(r"\.venv/bin/python -m training\.distil --pairs \S+ --style-name \S+")
-def learns(command: str, reader: Reader, request: object) -> None:
+def learns(command: str, reader: Reader, request: pytest.FixtureRequest) -> None:
     """A style file that is on offer; that it is a good one is tested elsewhere (benchmarks.own_style)."""
     name = flag(command, "--style-name")
     assert succeeded(reader.types(command, *ENOUGH)).splitlines()[-1].endswith(f"draw with --style {name}")

@@ -105,7 +105,10 @@ def test_where_few_bits_are_wrong_fp32_is_used_and_said_once(
     assert "fp32" in faults(caplog)[0]
 
 
-@pytest.mark.parametrize("network", ["ours", "a frozen graph", "Swin2SR"])
+@pytest.mark.parametrize(
+    "network",
+    [pytest.param("ours", marks=pytest.mark.slow), "a frozen graph", pytest.param("Swin2SR", marks=pytest.mark.slow)],
+)
 def test_one_wrong_layer_is_enough_wherever_it_is(folder: Path, paint: Painter, network: str) -> None:
     """In the drawing of the probe most of them would not show."""
     make = kinds_of_networks(folder, paint(16, 16))[network]

@@ -168,7 +168,7 @@ def test_what_does_not_fit_even_in_tiles_is_an_error_that_names_size_and_way_out
 def test_tiles_draw_what_the_whole_draws(small_file: Path) -> None:
     rng = np.random.default_rng(4)
     net = StyleNet(small_file, None, "cpu", "fp32")
-    shape = (900, 630)
+    shape = (640, 560)  # is cut across, both ways and along by these tiles
     large = Canvas(rng.integers(0, 255, (*shape, 3), dtype=np.uint8), rng.integers(0, 255, (6, *shape), dtype=np.uint8))
     whole = net.draw([large])[0].stack
     for tile in ((512, 640), (512, 512), (640, 512)):

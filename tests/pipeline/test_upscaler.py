@@ -271,6 +271,7 @@ def taken(weights: Path, precision: str, side: int) -> int:
     return peak - idle
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from Linux's /proc")
 def test_four_times_a_whole_tile_stays_under_two_gigabytes(tmp_path: Path) -> None:
     """What is larger takes the same tiles. The width and heads of the real network; two of its blocks."""
