@@ -197,7 +197,7 @@ def fetches_the_zip(command: str, reader: Reader, request: pytest.FixtureRequest
     address = request.getfixturevalue("server")
     (made,) = (other for other in commands() if other.endswith(f"{PLACE}/api/v1/jobs"))
     id = json.loads(succeeded(asked(made, reader, address)))["id"]
-    wait_for(lambda: bool(httpx.get(f"{address}/api/v1/jobs/{id}", trust_env=False).json()["state"] == "done"))
+    wait_for(lambda: bool(httpx.get(f"{address}/api/v1/jobs/{id}", trust_env=False).json()["state"] == "finished"))
     succeeded(asked(command.replace("ID", id), reader, address))
     names = pictures_of(reader.folder / flag(command, "-o"))
     assert {str(Path(name).with_suffix(".png")) for name in PORTRAITS} <= set(names)
