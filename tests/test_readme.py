@@ -215,9 +215,9 @@ def asked(command: str, reader: Reader, address: str) -> "subprocess.CompletedPr
 
 @case(r"CARTOON_PASSWORD=\S+ python app\.py .+")
 def serves_others(command: str, reader: Reader, request: pytest.FixtureRequest) -> None:
-    """The page asks for the password."""
-    port = free_port()
-    with reader.starts(command.replace("app.py", str(ROOT / "app.py")), f"--port {port}") as process:
+    """The page asks for the password. Jobs lie elsewhere than the other server's, which may run still."""
+    port, told = free_port(), {"CARTOON_DATA_DIR": "others"}
+    with reader.starts(command.replace("app.py", str(ROOT / "app.py")), f"--port {port}", **told) as process:
         wait_until_ready(f"http://127.0.0.1:{port}", process)
         page = httpx.get(f"http://127.0.0.1:{port}/", trust_env=False, follow_redirects=True)
         assert 'type="password"' in page.text
