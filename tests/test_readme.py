@@ -219,7 +219,8 @@ def serves_others(command: str, reader: Reader, request: pytest.FixtureRequest) 
     port, told = free_port(), {"CARTOON_DATA_DIR": "others"}
     with reader.starts(command.replace("app.py", str(ROOT / "app.py")), f"--port {port}", **told) as process:
         wait_until_ready(f"http://127.0.0.1:{port}", process)
-        page = httpx.get(f"http://127.0.0.1:{port}/", trust_env=False, follow_redirects=True)
+        browser = {"accept": "text/html"}
+        page = httpx.get(f"http://127.0.0.1:{port}/", headers=browser, trust_env=False, follow_redirects=True)
         assert 'type="password"' in page.text
         process.terminate()
         assert process.wait(PATIENCE) == 0
