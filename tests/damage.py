@@ -38,7 +38,7 @@ from cartoon.options import Options
 from cartoon.web import thumbnails
 from cartoon.web.rest.zip_stream import packed
 from tests.damage_kinds import NOBODY, damage
-from tests.fakes import CARDS, TroubledArtist, spec_of
+from tests.fakes import CARDS, TroubledStylizer, spec_of
 from tests.waiting import wait_for
 
 PATIENCE = 60.0
@@ -92,7 +92,7 @@ class Jobs:
             if int(name[2]) >= upto:
                 service.pause(next(iter(service.jobs(owner))).id)
 
-        service = JobService(self.root, spec_of(TroubledArtist(draw)), model_of, 10**6)
+        service = JobService(self.root, spec_of(TroubledStylizer(draw)), model_of, 10**6)
         id = service.create(sent, JobRequest(OPTIONS, owner, title=f"{letter}s"))
         wait_for(lambda: service.status(id).state in AT_REST and not service.status(id).busy, PATIENCE)
         service.close()
@@ -106,7 +106,7 @@ class Jobs:
 def check(jobs: Jobs) -> dict[str, str]:
     """Start a service and look at everything; the states of the two jobs. Raises AssertionError where it is wrong."""
     damaged = [id for id in (jobs.finished, jobs.half) if os.path.lexists(jobs.root / id)]
-    service = JobService(jobs.root, spec_of(TroubledArtist(lambda name: None)), model_of, 10**6)
+    service = JobService(jobs.root, spec_of(TroubledStylizer(lambda name: None)), model_of, 10**6)
     try:
         for id in (*damaged, jobs.healthy):
             wait_for(lambda id=id: service.status(id).state in AT_REST and not service.status(id).busy, PATIENCE)
@@ -188,7 +188,7 @@ def begun(place: Path, overwrite: bool = False) -> list[Attempt]:
     asked = Order(new_id(), (str(place / "in"),), place / "out", OPTIONS, "m", "0", time.time(), overwrite=overwrite)
     with (
         closing(open_order(asked)) as job,
-        closing(ThreadExecutor(spec_of(TroubledArtist(lambda name: None)))) as executor,
+        closing(ThreadExecutor(spec_of(TroubledStylizer(lambda name: None)))) as executor,
     ):
         return [*job.again(), *run(job, executor)]
 

@@ -1,4 +1,4 @@
-"""Serves the web doors with a FakeArtist: `python -m tests.fake_server FOLDER` prints the port it took, then serves.
+"""Serves the web doors with a FakeStylizer: `python -m tests.fake_server FOLDER` prints the port it took, then serves.
 
 A process of its own because Gradio leaves event loops unclosed, and this project's tests count warnings as errors.
 """
@@ -17,7 +17,7 @@ from cartoon.settings import Settings
 from cartoon.web import serve
 from cartoon.web.app import create_app
 from cartoon.web.serve import Server, listen
-from tests.fakes import FakeArtist
+from tests.fakes import FakeStylizer
 
 HELD: Final = "held.png"
 LET_GO: Final = "let-go"
@@ -25,8 +25,8 @@ SLOW: Final = "slow-"
 SLOW_SECONDS: Final = 0.1
 
 
-class HoldingArtist(FakeArtist):
-    """A FakeArtist that draws a photo called HELD only once FOLDER/LET_GO exists; FOLDER/HELD then says it waits.
+class HoldingStylizer(FakeStylizer):
+    """A FakeStylizer that draws a photo called HELD only once FOLDER/LET_GO exists; FOLDER/HELD then says it waits.
 
     Photos whose names begin with SLOW take it SLOW_SECONDS.
     """
@@ -36,7 +36,7 @@ class HoldingArtist(FakeArtist):
         self._home = home
 
     def draw(self, photo: Photo, options: Options, *, urgent: bool = True) -> Cartoon:
-        """As FakeArtist."""
+        """As FakeStylizer."""
         if photo.name == HELD:
             (self._home / HELD).touch()
             while not (self._home / LET_GO).exists():
@@ -57,7 +57,7 @@ def main(home: Path, settle_seconds: float | None = None, told: Callable[[int], 
         serve.SETTLE_SECONDS = settle_seconds
     os.environ.setdefault("CARTOON_MAX_UPLOAD_MB", "1")
     os.environ.setdefault("CARTOON_MAX_JOB_MB", "3")
-    app = create_app(HoldingArtist(home), Settings(data_dir=home))
+    app = create_app(HoldingStylizer(home), Settings(data_dir=home))
     with listen("127.0.0.1", 0) as listener:
         listener.listen()
         (told or partial(print, flush=True))(listener.getsockname()[1])

@@ -1,4 +1,4 @@
-"""A server with a FakeArtist in a process of its own, see tests.fake_server; and clients that ask it."""
+"""A server with a FakeStylizer in a process of its own, see tests.fake_server; and clients that ask it."""
 
 import multiprocessing
 import os

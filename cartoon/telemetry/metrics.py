@@ -37,7 +37,7 @@ def _shipped_styles() -> tuple[str, ...]:
 
 
 STYLES: Final = _shipped_styles()
-"""Styles counted by name: the shipped ones, whose catalogue lies above this room."""
+"""Styles counted by name: the shipped ones, whose catalogue lies above this package."""
 OTHER: Final = "other"
 DONE: Final = "done"
 INTERNAL: Final = "internal"

@@ -55,9 +55,9 @@ def serve(settings: Settings) -> None:
         check_unused(settings.data_dir)
         from cartoon.quality.gate import judge
 
-        artist = load_cartoonizer(settings)
+        stylizer = load_cartoonizer(settings)
         try:
-            app = create_app(artist, settings, artist.warm, judge, load_cartoonizer)
+            app = create_app(stylizer, settings, stylizer.warm, judge, load_cartoonizer)
             port = listener.getsockname()[1]
             log.info("open http://%s:%d", settings.host, port, extra={"event": "serving"})
             exposed = exposure(settings, port)
@@ -65,7 +65,7 @@ def serve(settings: Settings) -> None:
                 log.warning("%s", exposed, extra={"event": "exposed"})
             Server(app).run(sockets=[listener])
         finally:
-            artist.close()
+            stylizer.close()
 
 
 def exposure(settings: Settings, port: int) -> str:

@@ -239,7 +239,7 @@ class AsItComes:
         return self.loaded == 1
 
 
-def test_an_artist_says_what_is_really_used(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_stylizer_says_what_is_really_used(caplog: pytest.LogCaptureFixture) -> None:
     with Faulty():
         toon = Cartoonizer.load("cpu", "bf16", None)
     try:
@@ -333,14 +333,14 @@ from cartoon.jobs.executors.ray_actor import RayWorker
 from cartoon.images.types import Photo
 from cartoon.settings import Settings
 from cartoon.options import Care, Options
-artists = []
+stylizers = []
 def load(settings):
     from cartoon.cli.run import load_cartoonizer
-    artists.append(load_cartoonizer(settings))
-    return artists[0]
+    stylizers.append(load_cartoonizer(settings))
+    return stylizers[0]
 print(asyncio.run(RayWorker().open(WorkerSpec(load, Settings(device="cpu")), int(sys.argv[1]))))
 import torch
-toon, photo = artists[0], Photo(np.full((64, 64, 3), 128, np.uint8))
+toon, photo = stylizers[0], Photo(np.full((64, 64, 3), 128, np.uint8))
 print(torch.get_num_threads())
 toon.redraw(photo, Options(size=64), Care(precise=True))
 toon.redraw(photo, Options(size=64), Care(precise=True, tiles=True))
@@ -349,7 +349,7 @@ print(torch.get_num_threads())
 """
 
 
-def test_an_artist_told_one_core_keeps_to_it() -> None:
+def test_a_stylizer_told_one_core_keeps_to_it() -> None:
     """As in an actor of a cluster; after a redraw, which loads networks, and after an enlargement, which loads one."""
     command = [sys.executable, "-W", "ignore", "-c", RESIDENT, "1"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

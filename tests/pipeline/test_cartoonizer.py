@@ -97,23 +97,23 @@ def test_photos_of_many_threads_styles_and_strengths_come_out_as_alone(toon: Car
         assert np.array_equal(one, future.result(60).pixels)
 
 
-def test_one_photo_that_fails_in_a_batch_is_named_and_the_artist_goes_on(toon: Cartoonizer, portraits) -> None:
+def test_one_photo_that_fails_in_a_batch_is_named_and_the_stylizer_goes_on(toon: Cartoonizer, portraits) -> None:
     with pytest.raises(StyleError, match="oils"):
         toon.batch(portraits[:3], style="oils")
     assert len(toon.batch(portraits[:2], size=96)) == 2
 
 
-def test_a_closed_artist_answers_everyone_and_takes_nobody(portraits) -> None:
-    artist = Cartoonizer.load(device="cpu")
-    futures = [artist.submit(Photo(photo), Options(size=64)) for photo in portraits]
-    artist.close()
+def test_a_closed_stylizer_answers_everyone_and_takes_nobody(portraits) -> None:
+    stylizer = Cartoonizer.load(device="cpu")
+    futures = [stylizer.submit(Photo(photo), Options(size=64)) for photo in portraits]
+    stylizer.close()
     for future in futures:
         assert future.done()
         if not future.cancelled():
             problem = future.exception()
             assert problem is None or isinstance(problem, ResourceError)
     with pytest.raises(ResourceError, match="shutting down"):
-        artist(portraits[0], size=64)
+        stylizer(portraits[0], size=64)
 
 
 def test_who_waits_in_front_of_a_page_goes_before_a_batch(toon: Cartoonizer, portraits) -> None:

@@ -24,7 +24,7 @@ from cartoon.web.page.actions import Actions
 from cartoon.web.page.job_actions import GONE, VIEW, JobActions
 from cartoon.web.page.option_fields import PAGE_FIELDS, PLAIN_COLOUR
 from cartoon.web.visitor_files import VisitorFiles, stored_name
-from tests.fakes import FakeArtist, TroubledArtist, spec_of
+from tests.fakes import FakeStylizer, TroubledStylizer, spec_of
 from tests.serving import Served, running
 from tests.serving import client as client_of
 from tests.small_style import write_style
@@ -248,9 +248,9 @@ BOB = Asker({COOKIE: "b" * 32}, {})
 
 @pytest.fixture
 def backend(tmp_path: Path) -> Iterator[Backend]:
-    artist = FakeArtist()
-    service = JobService(tmp_path / "jobs", spec_of(artist), model_of(artist), 10**6)
-    yield Backend(service, artist, Settings(max_upload_mb=1), tmp_path / "incoming")
+    stylizer = FakeStylizer()
+    service = JobService(tmp_path / "jobs", spec_of(stylizer), model_of(stylizer), 10**6)
+    yield Backend(service, stylizer, Settings(max_upload_mb=1), tmp_path / "incoming")
     service.close()
 
 
@@ -389,7 +389,7 @@ def test_a_fault_of_ours_is_a_sentence_and_names_no_file(
     def fault(name: str) -> None:
         raise RuntimeError(f"'{name}' is to blame, see /home/ann/{name}")
 
-    broken = Actions(Backend(backend.service, TroubledArtist(fault), backend.settings, backend.folder), files)
+    broken = Actions(Backend(backend.service, TroubledStylizer(fault), backend.settings, backend.folder), files)
     with pytest.raises(gr.Error, match="Something went wrong on our side"):
         broken.draw_one(ANN, upload(photo), *values())
     assert "an action of the page failed" in caplog.text
@@ -404,9 +404,9 @@ def test_pause_resume_cancel_and_retry(tmp_path: Path, files: VisitorFiles, uplo
         if name in broken:
             raise ZeroDivisionError
 
-    artist = TroubledArtist(trouble)
-    service = JobService(tmp_path / "jobs", spec_of(artist), model_of(artist), 10**6)
-    jobs = JobActions(Backend(service, artist, Settings(), tmp_path / "incoming"), files)
+    stylizer = TroubledStylizer(trouble)
+    service = JobService(tmp_path / "jobs", spec_of(stylizer), model_of(stylizer), 10**6)
+    jobs = JobActions(Backend(service, stylizer, Settings(), tmp_path / "incoming"), files)
     photos = [upload(_paint(tmp_path / f"{n}.png", n)) for n in range(8)]
     id = part(jobs.start(ANN, photos, *values()), "job")
     reached.acquire()

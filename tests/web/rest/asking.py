@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 from cartoon.images.encode import encode
 from cartoon.jobs.service.jobs import JobService
 from cartoon.web.lifecycle import Readiness
-from tests.fakes import FakeArtist
+from tests.fakes import FakeStylizer
 from tests.waiting import wait_for
 
 JOBS = "/api/v1/jobs"
@@ -26,7 +26,7 @@ class Served:
     """An app over a folder, and what it is made of."""
 
     home: Path
-    artist: FakeArtist
+    stylizer: FakeStylizer
     service: JobService
     readiness: Readiness
     app: FastAPI
