@@ -14,9 +14,8 @@ from typing import Final
 from cartoon.images.types import Cartoon, Photo
 from cartoon.options import Options
 from cartoon.settings import Settings
-from cartoon.web import serve
 from cartoon.web.app import create_app
-from cartoon.web.serve import Server, listen
+from cartoon.web.serve import SETTLE_SECONDS, Server, listen
 from tests.fakes import FakeStylizer
 
 HELD: Final = "held.png"
@@ -46,23 +45,21 @@ class HoldingStylizer(FakeStylizer):
         return super().draw(photo, options, urgent=urgent)
 
 
-def main(home: Path, settle_seconds: float | None = None, told: Callable[[int], None] | None = None) -> None:
+def main(home: Path, settle_seconds: float = SETTLE_SECONDS, told: Callable[[int], None] | None = None) -> None:
     """Serves on a free port of this machine until the process is ended; pictures of more than 1 MB are refused, unless
     a CARTOON_* variable says otherwise.
 
-    A user's own styles are those in FOLDER/styles. settle_seconds: instead of the server's own. told: hears the port,
+    A user's own styles are those in FOLDER/styles. settle_seconds: the server's. told: hears the port,
     instead of its being printed.
     """
-    if settle_seconds is not None:
-        serve.SETTLE_SECONDS = settle_seconds
     os.environ.setdefault("CARTOON_MAX_UPLOAD_MB", "1")
     os.environ.setdefault("CARTOON_MAX_JOB_MB", "3")
     app = create_app(HoldingStylizer(home), Settings(data_dir=home))
     with listen("127.0.0.1", 0) as listener:
         listener.listen()
         (told or partial(print, flush=True))(listener.getsockname()[1])
-        Server(app).run(sockets=[listener])
+        Server(app, settle_seconds).run(sockets=[listener])
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), *map(float, sys.argv[2:]))
+    main(Path(sys.argv[1]), float(sys.argv[2]) if len(sys.argv) > 2 else SETTLE_SECONDS)

@@ -25,11 +25,12 @@ from typing import Any, Final, Literal
 
 import cv2
 import httpx
+import numpy as np
 
 from cartoon.images.decode import read
 from cartoon.images.encode import encode
 from cartoon.images.resize import resize
-from cartoon.jobs.executors.local import LOOK_AHEAD
+from cartoon.jobs.executors.base import LOOK_AHEAD
 from cartoon.jobs.model import next_try
 from cartoon.jobs.store import salvage
 from cartoon.pipeline.scheduler import CPU_AT_ONCE
@@ -57,7 +58,7 @@ def make_photos(folder: Path, count: int, side: int = 256) -> None:
         size = (side, max(1, round(side * width / height)))
         place = folder / f"part{number % 2}" / f"photo{number:05d}.jpg"
         place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(encode(resize(moved, size), None, "jpg", 92))
+        place.write_bytes(encode(resize(np.asarray(moved, np.uint8), size), None, "jpg", 92))
 
 
 def lines(out: Path) -> list[dict[str, Any]]:

@@ -100,7 +100,8 @@ def test_a_death_of_one_process_counts_for_more_in_a_last_try_only() -> None:
 def test_kills_soon_after_every_start_quarantine_nothing(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The decisions alone, by a clock of our own: 40 kills 0.2 to 4 s after a start, a photo in 0.6 s, 3 at a time."""
     monkeypatch.setattr("cartoon.jobs.queue.LAST_TRY_AFTER", LAST_TRY_AFTER)
-    chance, losses, left = random.Random(seed), {}, set(range(120))
+    chance, left = random.Random(seed), set(range(120))
+    losses: dict[int, Losses] = {}
     for _ in range(40):
         now, end = 0.0, chance.uniform(0.2, 4.0)
         waiting = Waiting(sorted(left), losses, began=0.0)

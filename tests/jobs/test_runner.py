@@ -36,7 +36,8 @@ from cartoon.jobs.runner import run
 from cartoon.jobs.store.folder import open_order, resume
 from cartoon.jobs.store.home import new_id
 from cartoon.options import Care, Options
-from cartoon.quality.gate import FaceFinder, Flaw, Verdict
+from cartoon.quality.gate import FaceFinder, Verdict
+from cartoon.quality.norms import Flaw
 from tests.fakes import FakeStylizer, TroubledStylizer, spec_of
 
 SMALL = Options(size=64)

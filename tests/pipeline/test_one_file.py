@@ -15,11 +15,12 @@ from cartoon.errors import UnreadableError
 from cartoon.images.decode import decode, read
 from cartoon.images.encode import encode
 from cartoon.images.types import Cartoon, Photo
-from cartoon.jobs.photo import Task
+from cartoon.jobs.model import Task
 from cartoon.jobs.photo import draw_file as draw_for_a_job
 from cartoon.options import Care, Options
 from cartoon.pipeline.one_file import draw_file, result_name
-from cartoon.quality.gate import FaceFinder, Flaw, Verdict
+from cartoon.quality.gate import FaceFinder, Verdict
+from cartoon.quality.norms import Flaw
 from cartoon.telemetry import metrics
 from cartoon.web.photo import draw as draw_for_the_web
 from tests import ROOT

@@ -222,9 +222,9 @@ def test_a_job_without_any_node_left_ends_and_can_go_on(
                 cluster.remove_node(node)
 
     with closing(begun(given, tmp_path / "out")) as job:
-        executor = on_cpus(cluster, pids)
-        with closing(executor), pytest.raises(ResourceError, match="run the same command again"):
-            drawn(job, executor, leave)
+        nodes = on_cpus(cluster, pids)
+        with closing(nodes), pytest.raises(ResourceError, match="run the same command again"):
+            drawn(job, nodes, leave)
         assert job.counts.done >= 20
         assert job.counts.remaining == 100 - job.counts.done, "no photo failed for want of a node"
     with (

@@ -23,7 +23,8 @@ from cartoon.settings import Settings
 from tests.fakes import FakeStylizer, TroubledStylizer, load_fake, spec_of
 from tests.waiting import PATIENCE, wait_for
 
-MADE_FROM_A_SPEC = (ThreadExecutor, ProcessExecutor, IsolatedExecutor, FairExecutor, RayExecutor)
+Kind = type[ThreadExecutor | ProcessExecutor | IsolatedExecutor | FairExecutor | RayExecutor]
+MADE_FROM_A_SPEC: tuple[Kind, ...] = (ThreadExecutor, ProcessExecutor, IsolatedExecutor, FairExecutor, RayExecutor)
 
 
 @pytest.fixture
@@ -42,10 +43,12 @@ def task(tmp_path: Path) -> Callable[[int], Task]:
 
 
 @pytest.mark.parametrize("kind", MADE_FROM_A_SPEC)
-def test_each_is_made_from_a_spec_alone_and_asked_in_one_way(kind: type) -> None:
+def test_each_is_made_from_a_spec_alone_and_asked_in_one_way(kind: Kind) -> None:
     asked = [one for one in inspect.signature(kind).parameters.values() if one.default is inspect.Parameter.empty]
     assert [one.annotation for one in asked] == [WorkerSpec]
-    ask = kind.share if kind is FairExecutor else kind.submit  # the fair one is asked through the share of a job
+    ask = (
+        kind.share if issubclass(kind, FairExecutor) else kind.submit
+    )  # the fair one is asked through the share of a job
     told = inspect.signature(ask).parameters
     assert list(told) == (["self", "priority"] if kind is FairExecutor else ["self", "task", "isolated"])
 

@@ -8,8 +8,9 @@ import threading
 import time
 import zipfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from cartoon.images.encode import encode
 from cartoon.jobs.service import fairness, scheduler
 from cartoon.jobs.service.creation import JobRequest, Sent
 from cartoon.jobs.service.jobs import JobService
-from cartoon.jobs.store import journal, salvage
+from cartoon.jobs.store import salvage
 from cartoon.options import Options
 from tests import ROOT
 from tests.fakes import CARDS, FakeStylizer, TroubledStylizer, spec_of
@@ -288,17 +289,19 @@ def test_looking_waits_for_no_disk(root: Path, tmp_path: Path, monkeypatch: pyte
         fsync(file)
 
     drawn = service.create(send(tmp_path / "in", *(f"{n}.png" for n in range(9))), JobRequest(SMALL, "ann"))
-    monkeypatch.setattr(journal.os, "fsync", slow)
+    monkeypatch.setattr(os, "fsync", slow)
     with ThreadPoolExecutor(3) as pool:
         assert stuck.wait(PATIENCE)
         said = pool.submit(service.pause, drawn)
-        looks = [pool.submit(service.jobs, "ann"), pool.submit(service.states), pool.submit(service.rows, drawn)]
-        looks += [
-            pool.submit(service.status, drawn),
-            pool.submit(service.latest, drawn, 9),
-            pool.submit(service.photos_left),
+        looks: list[Callable[[], object]] = [
+            partial(service.jobs, "ann"),
+            service.states,
+            partial(service.rows, drawn),
+            partial(service.status, drawn),
+            partial(service.latest, drawn, 9),
+            service.photos_left,
         ]
-        for look in looks:
+        for look in [pool.submit(look) for look in looks]:
             look.result(PATIENCE / 2)
         assert not said.done()
         assert service.status(drawn).state == "paused", "what was said holds before it is written"

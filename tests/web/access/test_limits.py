@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from cartoon.web.access.limits import SHARED, Limits
 from cartoon.web.access.visitors import Visitor
 from cartoon.web.backend import model_of
 from tests.fakes import FakeStylizer, TroubledStylizer, spec_of
-from tests.waiting import wait_for
+from tests.waiting import PATIENCE, wait_for
 
 ANN, BOB, NOBODY = Visitor("a" * 32, "10.0.0.1"), Visitor("b" * 32, "10.0.0.1"), Visitor("", "10.0.0.1")
 CAROL = Visitor("c" * 32, "10.0.0.2")
@@ -73,7 +74,11 @@ def test_bytes_on_the_disk_are_counted_until_they_are_gone(service: JobService, 
 
 def test_unfinished_jobs_are_counted_and_an_owners_earlier_ones_are_known(tmp_path: Path) -> None:
     door = threading.Event()
-    stylizer = TroubledStylizer(lambda name: door.wait(60) and None)
+
+    def held(name: str) -> None:
+        assert door.wait(PATIENCE)
+
+    stylizer = TroubledStylizer(held)
     service = JobService(tmp_path / "jobs", spec_of(stylizer), model_of(stylizer), 10**6)
     picture = encode(np.full((30, 40, 3), 90, np.uint8), None, "png")
 
@@ -81,6 +86,9 @@ def test_unfinished_jobs_are_counted_and_an_owners_earlier_ones_are_known(tmp_pa
         photo = tmp_path / "photo"
         photo.write_bytes(picture)
         return service.create([Sent(photo, "a.png")], JobRequest(Options(), visitor.owner))
+
+    def finished(id: str) -> bool:
+        return service.status(id).state == "finished"
 
     earlier = [start(ANN) for _ in range(2)]
     limits = Limits(SETTINGS, service)  # of a server that has just started
@@ -96,7 +104,7 @@ def test_unfinished_jobs_are_counted_and_an_owners_earlier_ones_are_known(tmp_pa
     limits.check_jobs(BOB)
     door.set()
     for id in (*earlier, *nobodys):
-        wait_for(lambda id=id: service.status(id).state == "finished")
+        wait_for(partial(finished, id))
     limits.check_jobs(ANN)
     limits.check_jobs(NOBODY)
     service.close()

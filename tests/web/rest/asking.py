@@ -2,11 +2,11 @@
 
 import io
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-import httpx
 import numpy as np
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
@@ -72,7 +72,16 @@ def zipped(*members: str) -> bytes:
     return data.getvalue()
 
 
-def unzipped(answer: httpx.Response) -> zipfile.ZipFile:
+class Answer(Protocol):
+    """Of the test client or of httpx, whose own classes differ."""
+
+    @property
+    def content(self) -> bytes: ...
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+
+
+def unzipped(answer: Answer) -> zipfile.ZipFile:
     bundle = zipfile.ZipFile(io.BytesIO(answer.content))
     assert bundle.testzip() is None
     assert int(answer.headers["content-length"]) == len(answer.content)

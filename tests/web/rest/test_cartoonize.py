@@ -71,6 +71,10 @@ def client(make_app: Maker, stylizer: FakeStylizer) -> Iterator[TestClient]:
 
 
 def post(client: TestClient, data: bytes = PICTURE, name: str = "anna.png", **fields: str) -> Any:
+    return post_form(client, fields, data, name)
+
+
+def post_form(client: TestClient, fields: dict[str, str], data: bytes = PICTURE, name: str = "anna.png") -> Any:
     return client.post(URL, files={"image": (name, data)}, data={"size": "64", **fields})
 
 
@@ -124,7 +128,7 @@ def test_original_size_keeps_the_photos_own(client: TestClient) -> None:
 def test_a_bad_option_is_refused_by_name(
     client: TestClient, stylizer: FakeStylizer, fields: dict[str, str], code: str, named: str
 ) -> None:
-    answer = post(client, **fields)
+    answer = post_form(client, fields)
     assert answer.status_code == 400
     assert answer.json()["error"] == code
     assert named in answer.json()["message"]
@@ -323,7 +327,7 @@ def test_no_file_name_reaches_the_log(client: TestClient, caplog: pytest.LogCapt
         post(client, name="private-name.png")
         post(client, b"this is a text", "private-name.png")
     assert "private-name" not in caplog.text
-    told = [(record.event, getattr(record, "style", None), getattr(record, "code", None)) for record in caplog.records]
+    told = [(said["event"], said.get("style"), said.get("code")) for said in map(vars, caplog.records)]
     assert told == [("photo_done", "anime", None), ("photo_failed", None, "unsupported")]
 
 
