@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +18,7 @@ from cartoon.settings import Settings
 from cartoon.web.app import create_app
 from cartoon.web.serve import SETTLE_SECONDS, Server, listen
 from tests.fakes import FakeStylizer
+from tests.waiting import wait_for
 
 HELD: Final = "held.png"
 LET_GO: Final = "let-go"
@@ -38,10 +40,9 @@ class HoldingStylizer(FakeStylizer):
         """As FakeStylizer."""
         if photo.name == HELD:
             (self._home / HELD).touch()
-            while not (self._home / LET_GO).exists():
-                time.sleep(0.02)
+            wait_for((self._home / LET_GO).exists, inf)
         if photo.name.startswith(SLOW):
-            time.sleep(SLOW_SECONDS)
+            time.sleep(SLOW_SECONDS)  # a slow network
         return super().draw(photo, options, urgent=urgent)
 
 

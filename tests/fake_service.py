@@ -9,6 +9,7 @@ import shutil
 import signal
 import sys
 import time
+from math import inf
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +20,7 @@ from cartoon.jobs.service.jobs import JobService
 from cartoon.options import Options
 from cartoon.settings import Settings
 from tests.fakes import FakeStylizer
+from tests.waiting import wait_for
 
 DRAWING_SECONDS: Final = 0.6
 OWNER: Final = "somebody"
@@ -36,7 +38,7 @@ class SlowStylizer(FakeStylizer):
         """As FakeStylizer, after a while."""
         with self._log.open("a") as log:
             log.write(f"{os.getpid()} {photo.name}\n")
-        time.sleep(DRAWING_SECONDS)
+        time.sleep(DRAWING_SECONDS)  # a slow network
         if POISON in photo.name:
             os.kill(os.getpid(), signal.SIGKILL)
         return super().draw(photo, options, urgent=urgent)
@@ -57,8 +59,7 @@ def main(home: Path, photos: Path) -> None:
         (home / "sent").mkdir(exist_ok=True)
         sent = [Sent(Path(shutil.copy(path, home / "sent")), path.name) for path in sorted(photos.rglob("*.[jp][pn]g"))]
         service.create(sent, JobRequest(Options(size=64), OWNER))
-    while {status.state for status in service.jobs(OWNER)} & {"waiting", "running"}:
-        time.sleep(0.02)
+    wait_for(lambda: not {status.state for status in service.jobs(OWNER)} & {"waiting", "running"}, inf)
     service.close()
 
 

@@ -19,6 +19,7 @@ import zipfile
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final, Literal
@@ -74,6 +75,10 @@ def told(out: Path) -> list[dict[str, Any]]:
     return [line for line in lines(out) if line["event"] == "attempt"]
 
 
+def _far_enough(process: "subprocess.Popen[bytes]", out: Path, limit: int) -> bool:
+    return len(told(out)) >= limit or process.poll() is not None
+
+
 def kill_and_resume(work: Path, photos: int, kills: int, seed: int = 1) -> dict[str, int]:
     """Run, kill, resume, check; counts of what was seen. Raises AssertionError where something was lost."""
     given, out, packed = work / "photos", work / "out", work / "all.zip"
@@ -88,10 +93,7 @@ def kill_and_resume(work: Path, photos: int, kills: int, seed: int = 1) -> dict[
         most = min(9, max(1, 2 * (photos - before) // (kills - killed) - 1))  # so that photos are left for all kills
         limit = before + chance.randint(1, most)
         process = subprocess.Popen(command, **QUIET)
-        deadline = time.monotonic() + PATIENCE
-        while len(told(out)) < limit and process.poll() is None:
-            assert time.monotonic() < deadline, "the run made no progress"
-            time.sleep(0.005)
+        wait_for(partial(_far_enough, process, out, limit), PATIENCE, "the run made no progress")
         process.send_signal(signal.SIGKILL)
         process.wait()
         killed += 1
@@ -244,7 +246,7 @@ def early_kills(
         try:
             if since == "drawing":
                 wait_for(_changed(way, before), PATIENCE, "nothing was begun")
-            time.sleep(chance.uniform(*EARLY_SECONDS))
+            time.sleep(chance.uniform(*EARLY_SECONDS))  # killed at any moment
         finally:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()

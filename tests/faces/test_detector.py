@@ -286,11 +286,12 @@ class Blind:
 
 
 def test_a_face_is_a_person_though_the_network_sees_none(
-    person: PersonMask, portraits: list[Pixels], known: list[Face], monkeypatch: pytest.MonkeyPatch
+    portraits: list[Pixels], known: list[Face], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with person._segmenters.one() as segmenter:  # the next to be lent again
-        monkeypatch.setattr(segmenter, "_network", Blind())
+    monkeypatch.setattr(mediapipe, "PersonSegmenter", Blind)
+    person = PersonMask()
     mask = person.matte(portraits[2], (known[2],))
+    person.close()
     eyes_and_mouth = known[2].landmarks[[RIGHT_PUPIL, LEFT_PUPIL, MOUTH, NOSE_TIP]].astype(int)
     assert min(mask[y, x] for x, y in eyes_and_mouth) > 0.95
     assert mask[:20].max() == 0

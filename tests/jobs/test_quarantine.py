@@ -157,7 +157,7 @@ class Killer(FakeStylizer):
     def draw(self, photo, options, *, urgent=True):  # type: ignore[no-untyped-def]
         if POISON in photo.name:
             os.kill(os.getpid(), signal.SIGKILL)
-        time.sleep(0.01)
+        time.sleep(0.01)  # drawing takes some time
         return super().draw(photo, options, urgent=urgent)
 
 
@@ -275,7 +275,7 @@ def test_a_last_try_without_end_is_ended(tmp_path: Path, monkeypatch: pytest.Mon
 
 class Endless(FakeStylizer):
     def draw(self, photo, options, *, urgent=True):  # type: ignore[no-untyped-def]
-        time.sleep(3600)
+        time.sleep(3600)  # which nobody waits for: it is killed
 
 
 def load_endless(settings: Settings) -> Endless:

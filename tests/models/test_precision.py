@@ -239,7 +239,14 @@ class AsItComes:
         return self.loaded == 1
 
 
-def test_a_stylizer_says_what_is_really_used(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_stylizer_says_what_is_really_used(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, best = [], Upscaler.best
+
+    def noted(scale: int, folder: Path, device: str, precision: str) -> Upscaler:
+        asked.append(best(scale, folder, device, precision))
+        return asked[-1]
+
+    monkeypatch.setattr(Upscaler, "best", noted)
     with Faulty():
         toon = Cartoonizer.load("cpu", "bf16", None)
     try:
@@ -247,7 +254,7 @@ def test_a_stylizer_says_what_is_really_used(caplog: pytest.LogCaptureFixture) -
         assert len(faults(caplog)) == 1
         small = toon(scene(64, 64), size=64, upscale=2)
         assert small.pixels.shape == (128, 128, 3)
-        assert toon._upscalers.of(2).precision == "fp32"
+        assert [(upscaler.scale, upscaler.precision) for upscaler in asked] == [(2, "fp32")]
         assert len(faults(caplog)) == 1
     finally:
         toon.close()

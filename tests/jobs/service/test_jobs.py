@@ -130,7 +130,7 @@ def test_pause_starts_nothing_further_and_resume_goes_on(root: Path, tmp_path: P
     service.pause(id)
     door.free.set()
     assert at_rest(service, id) == "paused"
-    time.sleep(0.2)
+    wait_for(lambda: not service.status(id).busy)  # what was begun has ended
     settled = service.status(id).counts.settled
     assert 0 < settled <= 6 < len(names)
     service.resume(id)
@@ -198,9 +198,8 @@ def test_two_jobs_share_the_machine_by_their_priorities(root: Path, tmp_path: Pa
     second = service.create(
         send(tmp_path / "2", *(f"second{n:02}.png" for n in range(40))), JobRequest(SMALL, priority=3)
     )
-    while service.status(second).state != "running":
-        time.sleep(0.01)
-    time.sleep(0.3)  # until its worker has photos waiting
+    wait_for(lambda: service.status(second).state == "running")
+    time.sleep(0.3)  # until its worker has photos waiting, which nothing public tells
     door.free.set()
     assert {at_rest(service, first), at_rest(service, second)} == {"finished"}
     shared = door.came[3:27]
@@ -247,7 +246,7 @@ def open_files(under: Path) -> list[str]:
 
 
 def test_a_job_has_one_owner_whatever_is_said_to_it_while_others_are_looked_at(root: Path, tmp_path: Path) -> None:
-    stylizer = TroubledStylizer(lambda name: time.sleep(0.01))
+    stylizer = TroubledStylizer(lambda name: time.sleep(0.01))  # drawing takes some time
     service = JobService(root, spec_of(stylizer), model_of, PIXELS)
     others = [service.create(send(tmp_path / "in", "x.png"), JobRequest(SMALL, "ann")) for _ in range(40)]
     for other in others:
@@ -255,6 +254,10 @@ def test_a_job_has_one_owner_whatever_is_said_to_it_while_others_are_looked_at(r
     stylizer.seen.clear()
     names = [f"{n}.png" for n in range(30)]
     id = service.create(send(tmp_path / "in", *names), JobRequest(SMALL, "ann"))
+
+    def drawn_more_than(count: int) -> bool:
+        return len(stylizer.seen) > count or service.status(id).state == "finished"
+
     for _ in range(12):
         wait_for(lambda: service.status(id).busy or service.status(id).state == "finished")
         service.pause(id)
@@ -262,13 +265,15 @@ def test_a_job_has_one_owner_whatever_is_said_to_it_while_others_are_looked_at(r
             service.rows(other)
         service.resume(id)
         assert open_files(root).count(str(root / id / "journal.jsonl")) <= 1
-        time.sleep(0.02)
+        wait_for(partial(drawn_more_than, len(stylizer.seen)))
     service.cancel(id)
     wait_for(lambda: not service.status(id).busy)
     drawn = list(stylizer.seen)
     assert drawn
-    time.sleep(0.3)
-    assert stylizer.seen == drawn, "cancelled, it draws no more"
+    later = service.create(send(tmp_path / "in", "later.png"), JobRequest(SMALL, "eve"))
+    assert at_rest(service, later) == "finished"
+    assert stylizer.seen == [*drawn, "later.png"], "cancelled, it draws no more, though others do"
+    stylizer.seen.remove("later.png")
     assert max(Counter(drawn).values()) == 1
     service.resume(id)
     assert at_rest(service, id) == "finished"
@@ -347,7 +352,7 @@ def test_an_owner_with_many_large_jobs_keeps_nobody_waiting(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scheduler, "TURN_SECONDS", 0.0)
-    stylizer = TroubledStylizer(lambda name: time.sleep(0.005))
+    stylizer = TroubledStylizer(lambda name: time.sleep(0.005))  # drawing takes some time
     service = JobService(root, spec_of(stylizer), model_of, PIXELS)
     many = [
         service.create(send(tmp_path / "in", *(f"{n}-{m}.png" for m in range(20))), JobRequest(SMALL, "ann"))
@@ -361,7 +366,7 @@ def test_an_owner_with_many_large_jobs_keeps_nobody_waiting(
     service.close()
 
 
-class TestRota:
+class TestFairness:
     def test_the_owner_with_the_fewest_places_goes_next_then_priority_then_the_order(self) -> None:
         ann, bob, urgent = fairness.Claim("1", "ann"), fairness.Claim("2", "bob"), fairness.Claim("3", "bob", 5)
         assert fairness.next_of([ann, bob, urgent], []) is urgent
@@ -406,10 +411,10 @@ def test_a_folder_of_jobs_that_cannot_be_used_is_named(root: Path) -> None:
 
 def test_the_lock_of_a_killed_server_holds_nobody_up(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from tests.fakes import FakeStylizer, spec_of\n"
+        "import signal, sys; from pathlib import Path; from tests.fakes import FakeStylizer, spec_of\n"
         "from cartoon.jobs.service.jobs import JobService\n"
         "service = JobService(Path(sys.argv[1]), spec_of(FakeStylizer()), str, 10**6); "
-        "print('open', flush=True); time.sleep(60)"
+        "print('open', flush=True); signal.pause()"
     )
     with subprocess.Popen([sys.executable, "-c", code, str(root)], cwd=ROOT, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
