@@ -34,8 +34,8 @@ from benchmarks.incumbent import (
     compared,
     head,
     incumbents,
+    interleaved,
     photos,
-    turns,
 )
 from benchmarks.latency import EXAMPLE
 from benchmarks.machine import machine, processor
@@ -86,7 +86,7 @@ def _networks(peers: Sequence[Incumbent], graphs: Path, runs: int) -> None:
         wanted = peers[0].drawn(graph, portrait)
         loaded = [dctnet.load(graphs / GRAPHS[graph], precision=precision) for precision in PRECISIONS]
         ours = [partial(_seconds, one, noise) for one in loaded]
-        taken = turns([*ours, *(partial(one.network, graph, shape) for one in peers)], runs)
+        taken = interleaved([*ours, *(partial(one.network, graph, shape) for one in peers)], runs)
         for index, (precision, one) in enumerate(zip(PRECISIONS, loaded, strict=True)):
             off = np.abs(one(portrait) - wanted)
             cells = [f"{name} {shape[0]} x {shape[1]}", precision, f"{off.mean():.4f}", f"{off.max():.3f}"]
@@ -101,7 +101,7 @@ def _photos(peers: Sequence[Incumbent], graphs: Path) -> None:
         add(find(STYLE), Path(folder), graphs)
         toon = Cartoonizer.load("auto", styles_dir=Path(folder))
         theirs = [partial(photos, one.network, given, CAPPED) for one in peers]
-        taken = turns([partial(together, toon, given, options), *theirs], PHOTO_RUNS)
+        taken = interleaved([partial(together, toon, given, options), *theirs], PHOTO_RUNS)
         print(head((f"{PHOTOS} photos of {PHOTO[1]}x{PHOTO[0]}, JPEG to JPEG", "ms a photo")))
         cells = compared(taken, 0, range(1, 1 + len(peers)))
         print(f"| {machine(toon)} | " + " | ".join(cells) + " |")

@@ -147,7 +147,7 @@ def incumbents(python: Path, graphs: Path) -> Iterator[list[Incumbent]]:
         yield [running.enter_context(closing(Incumbent(python, graphs, kernels))) for kernels in KERNELS]
 
 
-def turns(works: Sequence[Callable[[], float]], runs: int) -> list[list[float]]:
+def interleaved(works: Sequence[Callable[[], float]], runs: int) -> list[list[float]]:
     """Seconds of each work, turn by turn; one turn comes before."""
     return [[rested(work) for work in works] for _ in range(runs + 1)][1:]
 

@@ -28,9 +28,9 @@ from benchmarks.incumbent import (
     compared,
     head,
     incumbents,
+    interleaved,
     photo,
     photos,
-    turns,
 )
 from benchmarks.latency import EXAMPLE
 from benchmarks.machine import machine
@@ -97,7 +97,7 @@ def own(peers: list[Incumbent], runs: int, device: str) -> None:
     print(f"{machine(toon)}; {peers[0].version}; medians of {runs}\n")
     print(head(("", "ours, ms")))
     for name, theirs, mine in rows:
-        taken = turns([mine, *(partial(theirs, one) for one in peers)], runs)
+        taken = interleaved([mine, *(partial(theirs, one) for one in peers)], runs)
         print("| " + " | ".join([name, *compared(taken, 0, range(1, 1 + len(peers)))]) + " |", flush=True)
     toon.close()
 
@@ -110,7 +110,7 @@ def one_by_one(graphs_folder: Path, device: str) -> None:
     ours = partial(graphs.together, toon, given, Options(size="original", format="jpg"))
     ways = {"one by one in torch fp32": None, f"drawn at {CAPPED} px": CAPPED}
     theirs = [partial(photos, incumbent.network, given, cap) for cap in ways.values()]
-    taken = turns([ours, *theirs], graphs.PHOTO_RUNS)
+    taken = interleaved([ours, *theirs], graphs.PHOTO_RUNS)
     cells = compared(taken, 0, (1, 2))
     print(head((f"{len(given)} photos of {PHOTO[1]}x{PHOTO[0]}, JPEG to JPEG", "ours, ms a photo"), ways))
     print(f"| {machine(toon)} | " + " | ".join(cells) + " |")

@@ -41,7 +41,7 @@ class Settings(BaseSettings):
     max_job_mb: int = 4096
     """The largest upload of a job: all of its photos, or its zip. `max_upload_mb` holds for each picture."""
     cluster_cores: int = Field(default=2, ge=1)
-    """Cores that each artist of a Ray cluster without GPUs takes."""
+    """Cores that each stylizer of a Ray cluster without GPUs takes."""
     styles_dir: Path = Field(default_factory=lambda: STYLES_DIR)
     """The folder whose style files are offered beside the shipped styles; read again when it changes."""
     log: Literal["text", "json"] = "text"

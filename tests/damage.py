@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -26,7 +27,7 @@ from cartoon.images.decode import read
 from cartoon.images.encode import encode
 from cartoon.jobs.executors.local import ThreadExecutor
 from cartoon.jobs.inputs.hashing import sha256_of
-from cartoon.jobs.model import Attempt, Order
+from cartoon.jobs.model import Attempt, Order, State
 from cartoon.jobs.runner import run
 from cartoon.jobs.service.creation import JobRequest, Sent
 from cartoon.jobs.service.jobs import JobService
@@ -38,7 +39,7 @@ from cartoon.options import Options
 from cartoon.web import thumbnails
 from cartoon.web.rest.zip_stream import packed
 from tests.damage_kinds import NOBODY, damage
-from tests.fakes import CARDS, TroubledArtist, spec_of
+from tests.fakes import CARDS, TroubledStylizer, spec_of
 from tests.waiting import wait_for
 
 PATIENCE = 60.0
@@ -92,9 +93,9 @@ class Jobs:
             if int(name[2]) >= upto:
                 service.pause(next(iter(service.jobs(owner))).id)
 
-        service = JobService(self.root, spec_of(TroubledArtist(draw)), model_of, 10**6)
+        service = JobService(self.root, spec_of(TroubledStylizer(draw)), model_of, 10**6)
         id = service.create(sent, JobRequest(OPTIONS, owner, title=f"{letter}s"))
-        wait_for(lambda: service.status(id).state in AT_REST and not service.status(id).busy, PATIENCE)
+        wait_for(partial(_rests, service, id), PATIENCE)
         service.close()
         if upto < 8:
             journal = Journal(self.root / id)
@@ -103,17 +104,21 @@ class Jobs:
         return id
 
 
-def check(jobs: Jobs) -> dict[str, str]:
+def _rests(service: JobService, id: str) -> bool:
+    return service.status(id).state in AT_REST and not service.status(id).busy
+
+
+def check(jobs: Jobs) -> dict[str, State]:
     """Start a service and look at everything; the states of the two jobs. Raises AssertionError where it is wrong."""
     damaged = [id for id in (jobs.finished, jobs.half) if os.path.lexists(jobs.root / id)]
-    service = JobService(jobs.root, spec_of(TroubledArtist(lambda name: None)), model_of, 10**6)
+    service = JobService(jobs.root, spec_of(TroubledStylizer(lambda name: None)), model_of, 10**6)
     try:
         for id in (*damaged, jobs.healthy):
-            wait_for(lambda id=id: service.status(id).state in AT_REST and not service.status(id).busy, PATIENCE)
+            wait_for(partial(_rests, service, id), PATIENCE)
         healthy = service.status(jobs.healthy)
         assert (healthy.state, healthy.counts.done, healthy.counts.failed) == ("finished", 7, 1)
         assert [one.id for one in service.jobs("eve")] == [jobs.healthy]
-        states = {}
+        states: dict[str, State] = {}
         for id in damaged:
             status = service.status(id)
             states[id] = status.state
@@ -188,7 +193,7 @@ def begun(place: Path, overwrite: bool = False) -> list[Attempt]:
     asked = Order(new_id(), (str(place / "in"),), place / "out", OPTIONS, "m", "0", time.time(), overwrite=overwrite)
     with (
         closing(open_order(asked)) as job,
-        closing(ThreadExecutor(spec_of(TroubledArtist(lambda name: None)))) as executor,
+        closing(ThreadExecutor(spec_of(TroubledStylizer(lambda name: None)))) as executor,
     ):
         return [*job.again(), *run(job, executor)]
 

@@ -1,4 +1,4 @@
-"""Small real stand-ins at the seams: an artist that draws at once, and one that misbehaves on demand."""
+"""Small real stand-ins at the seams: a stylizer that draws at once, and one that misbehaves on demand."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,7 +24,7 @@ CARDS: Final = tuple(
 """Stand-ins for the shipped cards."""
 
 
-class FakeArtist:
+class FakeStylizer:
     """Draws by inverting the colours of the photo at the asked size (nearest pixel); needs no weights.
 
     styles_dir: where a user's own styles are looked for. seen: the names of the photos drawn, in order. Faces are never
@@ -78,24 +78,24 @@ class FakeArtist:
         return ()
 
 
-class TroubledArtist(FakeArtist):
-    """A FakeArtist that first calls `trouble(name)`, which may raise, for every photo."""
+class TroubledStylizer(FakeStylizer):
+    """A FakeStylizer that first calls `trouble(name)`, which may raise, for every photo."""
 
     def __init__(self, trouble: Callable[[str], None]) -> None:
         super().__init__()
         self._trouble = trouble
 
     def draw(self, photo: Photo, options: Options, *, urgent: bool = True) -> Cartoon:
-        """As FakeArtist, unless trouble comes first."""
+        """As FakeStylizer, unless trouble comes first."""
         self._trouble(photo.name)
         return super().draw(photo, options, urgent=urgent)
 
 
-def load_fake(settings: Settings) -> FakeArtist:
+def load_fake(settings: Settings) -> FakeStylizer:
     """Stands in for Cartoonizer.load; knows only the devices cpu and auto."""
     if settings.device not in {"auto", "cpu"}:
         raise ResourceError(f"device {settings.device} is not there: use auto or cpu.")
-    return FakeArtist(settings.styles_dir)
+    return FakeStylizer(settings.styles_dir)
 
 
 def nearest(pixels: Pixels, size: Size) -> Pixels:
@@ -109,6 +109,6 @@ def nearest(pixels: Pixels, size: Size) -> Pixels:
     return picked
 
 
-def spec_of(artist: Stylizer, judge: Judge | None = None, isolated: Load | None = None) -> WorkerSpec:
-    """What an executor is made from where the artist is there already."""
-    return WorkerSpec(lambda settings: artist, Settings(), judge, isolated)
+def spec_of(stylizer: Stylizer, judge: Judge | None = None, isolated: Load | None = None) -> WorkerSpec:
+    """What an executor is made from where the stylizer is there already."""
+    return WorkerSpec(lambda settings: stylizer, Settings(), judge, isolated)

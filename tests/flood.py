@@ -30,6 +30,7 @@ import numpy as np
 from PIL import Image
 
 from tests import ROOT
+from tests.waiting import wait_for
 
 DESCRIPTORS: Final = 1024
 START_SECONDS: Final = 300
@@ -126,14 +127,7 @@ def server(home: Path, real: bool, **variables: str) -> Iterator[Target]:
     ):
         assert process.stdout is not None
         target = Target(port if real else int(process.stdout.readline()), process, log)
-        until = time.monotonic() + START_SECONDS
-        while time.monotonic() < until:
-            try:
-                if httpx.get(f"{target.url}/readyz").status_code == 200:
-                    break
-            except httpx.TransportError:
-                pass
-            time.sleep(0.3)
+        wait_for(lambda: _ready(target), START_SECONDS)
         try:
             yield target
         finally:
@@ -157,6 +151,13 @@ def watched(target: Target) -> Iterator[Seen]:
         ours.send(None)
         seen.health, seen.health_failed, seen.peak_mb = ours.recv()
         looking.join()
+
+
+def _ready(target: Target) -> bool:
+    try:
+        return httpx.get(f"{target.url}/readyz").status_code == 200
+    except httpx.TransportError:
+        return False
 
 
 def _look(url: str, pid: int, pipe: Connection) -> None:
@@ -223,7 +224,7 @@ def idle(target: Target, seen: Seen, times: int = 1040) -> None:
                     connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: ")
             except OSError:
                 seen.statuses[0] += 1
-        time.sleep(10)
+        time.sleep(10)  # they are open that long
 
 
 def posts(target: Target, seen: Seen, times: int = 200) -> None:
@@ -249,7 +250,7 @@ def slow(target: Target, seen: Seen, times: int = 24, megabytes: int = 60, secon
         yield BOUNDARY
         for _ in range(megabytes):
             yield bytes(2**20)
-            time.sleep(seconds / megabytes)
+            time.sleep(seconds / megabytes)  # a slow line
         yield b"\r\n--b--\r\n"
 
     def send(number: int) -> httpx.Response:
@@ -267,7 +268,7 @@ def trickle(target: Target, seen: Seen, times: int = 24) -> None:
         yield BOUNDARY
         for _ in range(70):
             yield b"x"
-            time.sleep(1)
+            time.sleep(1)  # a slower one
 
     def send(number: int) -> httpx.Response:
         return httpx.post(
@@ -333,7 +334,7 @@ def main() -> int:
             with watched(target) as seen:
                 wave(target, seen)
             took = time.monotonic() - began
-            time.sleep(60)
+            time.sleep(60)  # what is measured is what is left after a minute
             answers = ", ".join(f"{number} x {status or 'closed'}" for status, number in sorted(seen.statuses.items()))
             print(
                 f"| {wave.__name__} | {answers} | {took:.1f} | {seen.p50:.2f} | {seen.p95:.2f} |"

@@ -36,9 +36,16 @@ class Found:
     mask: NDArray[np.uint8]
 
 
+def read(path: Path) -> Pixels:
+    """As OpenCV decodes it, which is what the file in git was made from."""
+    picture = cv2.imread(str(path))
+    assert picture is not None, path
+    return np.ascontiguousarray(picture[..., ::-1], np.uint8)
+
+
 def pictures() -> Iterator[tuple[str, Pixels]]:
     """Each example, all of them together at six sizes, one lying on its side, and one of nobody."""
-    examples = [np.ascontiguousarray(cv2.imread(str(path))[..., ::-1]) for path in EXAMPLES]
+    examples = [read(path) for path in EXAMPLES]
     yield from ((path.stem, picture) for path, picture in zip(EXAMPLES, examples, strict=True))
     group = np.full((1500, 1500, 3), (150, 165, 180), np.uint8)
     x, y, row = 10, 10, 0
@@ -54,7 +61,8 @@ def pictures() -> Iterator[tuple[str, Pixels]]:
         x, row = x + width + 10, max(row, small.shape[0])
     yield "group", group
     yield "lying", np.ascontiguousarray(np.rot90(examples[0]))
-    yield "nobody", cv2.resize(np.random.default_rng(0).integers(0, 255, (9, 12, 3), np.uint8), (800, 600))
+    noise = np.random.default_rng(0).integers(0, 255, (9, 12, 3), np.uint8)
+    yield "nobody", np.asarray(cv2.resize(noise, (800, 600)), np.uint8)
 
 
 def found(detector: MediaPipeDetector, person: PersonMask, picture: Pixels) -> Found:
@@ -81,7 +89,7 @@ def load() -> dict[str, Found]:
 def main() -> None:
     """Find them and keep them."""
     detector, person = MediaPipeDetector(), PersonMask()
-    arrays = {}
+    arrays: dict[str, NDArray[np.float32] | NDArray[np.uint8]] = {}
     for name, picture in pictures():
         answer = found(detector, person, picture)
         print(f"{name}: {len(answer.boxes)} faces, {(answer.mask > 127).mean():.0%} of it people")
@@ -91,7 +99,7 @@ def main() -> None:
             f"{name}/{MASK}": answer.mask,
         }
     GOLDEN.parent.mkdir(exist_ok=True)
-    np.savez_compressed(GOLDEN, **arrays)
+    np.savez_compressed(GOLDEN, **arrays)  # type: ignore[arg-type]  # no array is named as numpy's own parameter is
     detector.close()
     person.close()
 

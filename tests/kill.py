@@ -19,17 +19,19 @@ import zipfile
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final, Literal
 
 import cv2
 import httpx
+import numpy as np
 
 from cartoon.images.decode import read
 from cartoon.images.encode import encode
 from cartoon.images.resize import resize
-from cartoon.jobs.executors.local import LOOK_AHEAD
+from cartoon.jobs.executors.base import LOOK_AHEAD
 from cartoon.jobs.model import next_try
 from cartoon.jobs.store import salvage
 from cartoon.pipeline.scheduler import CPU_AT_ONCE
@@ -57,7 +59,7 @@ def make_photos(folder: Path, count: int, side: int = 256) -> None:
         size = (side, max(1, round(side * width / height)))
         place = folder / f"part{number % 2}" / f"photo{number:05d}.jpg"
         place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(encode(resize(moved, size), None, "jpg", 92))
+        place.write_bytes(encode(resize(np.asarray(moved, np.uint8), size), None, "jpg", 92))
 
 
 def lines(out: Path) -> list[dict[str, Any]]:
@@ -71,6 +73,10 @@ def lines(out: Path) -> list[dict[str, Any]]:
 def told(out: Path) -> list[dict[str, Any]]:
     """The outcomes in the job's journal."""
     return [line for line in lines(out) if line["event"] == "attempt"]
+
+
+def _far_enough(process: "subprocess.Popen[bytes]", out: Path, limit: int) -> bool:
+    return len(told(out)) >= limit or process.poll() is not None
 
 
 def kill_and_resume(work: Path, photos: int, kills: int, seed: int = 1) -> dict[str, int]:
@@ -87,10 +93,7 @@ def kill_and_resume(work: Path, photos: int, kills: int, seed: int = 1) -> dict[
         most = min(9, max(1, 2 * (photos - before) // (kills - killed) - 1))  # so that photos are left for all kills
         limit = before + chance.randint(1, most)
         process = subprocess.Popen(command, **QUIET)
-        deadline = time.monotonic() + PATIENCE
-        while len(told(out)) < limit and process.poll() is None:
-            assert time.monotonic() < deadline, "the run made no progress"
-            time.sleep(0.005)
+        wait_for(partial(_far_enough, process, out, limit), PATIENCE, "the run made no progress")
         process.send_signal(signal.SIGKILL)
         process.wait()
         killed += 1
@@ -243,7 +246,7 @@ def early_kills(
         try:
             if since == "drawing":
                 wait_for(_changed(way, before), PATIENCE, "nothing was begun")
-            time.sleep(chance.uniform(*EARLY_SECONDS))
+            time.sleep(chance.uniform(*EARLY_SECONDS))  # killed at any moment
         finally:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()

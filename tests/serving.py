@@ -1,4 +1,4 @@
-"""A server with a FakeArtist in a process of its own, see tests.fake_server; and clients that ask it."""
+"""A server with a FakeStylizer in a process of its own, see tests.fake_server; and clients that ask it."""
 
 import multiprocessing
 import os
@@ -112,4 +112,4 @@ def client(url: str = "", **options: Any) -> httpx.Client:
 
 def nobody(url: str = "", **options: Any) -> httpx.Client:
     """A client that keeps no cookies: nobody, whatever it asks."""
-    return client(url, cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])), **options)  # type: ignore[arg-type]
+    return client(url, cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])), **options)

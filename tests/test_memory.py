@@ -2,6 +2,7 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from cartoon.memory import PrioritySemaphore, Ticket, free_memory
 from tests.waiting import PATIENCE, wait_for
@@ -57,11 +58,14 @@ def test_a_semaphore_never_admits_more_than_its_places_and_keeps_the_order() -> 
             with lock:
                 held.remove(min(places, 10))
 
+    def queued(count: int) -> bool:
+        return len(order) == 1 and semaphore.waiting == count
+
     asked = [10, 3, 6, 25, 1, 1, 10, 4, 4, 4, 2]  # 25 of 10: that one goes alone
     with ThreadPoolExecutor(len(asked)) as pool:
         for number, places in enumerate(asked):
             pool.submit(enter, number, places, Ticket())
-            wait_for(lambda count=number: len(order) == 1 and semaphore.waiting == count)
+            wait_for(partial(queued, number))
         release.set()
     assert most <= 10
     assert [number for number in order if asked[number] >= 6] == [0, 2, 3, 6]

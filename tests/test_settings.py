@@ -1,5 +1,7 @@
 """Settings from the environment, options from callers."""
 
+from typing import Any
+
 import pytest
 
 from cartoon.errors import OptionsError
@@ -45,12 +47,14 @@ def test_variables_are_read_and_flags_win(monkeypatch: pytest.MonkeyPatch) -> No
     ],
 )
 def test_an_option_out_of_range_is_refused_by_name(name: str, value: object) -> None:
+    given: dict[str, Any] = {name: value}  # of any type: that is what is refused
     with pytest.raises(OptionsError, match=name):
-        Options(**{name: value})
+        Options(**given)
 
 
 def test_numbers_as_text_are_understood() -> None:
-    options = Options(strength="0.5", size="512", quality="80", exaggeration="1")  # as a form sends them
+    sent: dict[str, Any] = {"strength": "0.5", "size": "512", "quality": "80", "exaggeration": "1"}  # by a form
+    options = Options(**sent)
     assert (options.strength, options.size, options.quality, options.exaggeration) == (0.5, 512, 80, 1.0)
     assert Options(size="original").size == "original"
 
@@ -64,7 +68,8 @@ def test_lists_are_written_with_commas_and_secrets_stay_unsaid(monkeypatch: pyte
     assert [key.get_secret_value() for key in settings.api_keys] == ["key-one", "key-two"]
     assert "sesame" not in repr(settings)
     assert "key-one" not in repr(settings)
-    assert Settings(allowed_hosts=["a.example", "b.example,c.example"]).allowed_hosts == (
+    flags = {"allowed_hosts": ["a.example", "b.example,c.example"]}
+    assert Settings.model_validate(flags).allowed_hosts == (
         "a.example",
         "b.example",
         "c.example",

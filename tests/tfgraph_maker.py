@@ -176,7 +176,7 @@ def node(name: str, op: str, inputs: Sequence[str] = (), **attributes: bytes) ->
     return field(1, field(1, name) + field(2, op) + b"".join(field(3, given) for given in inputs) + pairs)
 
 
-def tensor(array: NDArray[Any], how: str = "content", splat: bool = True) -> bytes:
+def tensor(array: NDArray[Any] | np.generic, how: str = "content", splat: bool = True) -> bytes:
     """An AttrValue that holds a constant. splat: one value stands for all where they are equal."""
     array = np.asarray(array)
     whole = array.dtype.kind == "i"
@@ -190,7 +190,7 @@ def tensor(array: NDArray[Any], how: str = "content", splat: bool = True) -> byt
     values = [int(value) if whole else float(value) for value in flat]
     if how == "listed":
         return field(8, head + b"".join(field(number, value) for value in values))
-    packed = b"".join(map(varint, values)) if whole else np.array(values, "<f4").tobytes()
+    packed = b"".join(varint(int(value)) for value in flat) if whole else np.array(values, "<f4").tobytes()
     return field(8, head + field(number, packed))
 
 
@@ -216,7 +216,7 @@ class _Writer:
 
     def written(self) -> bytes:
         s = self.s
-        given = self.put("input_image", "Placeholder", dtype=kind(s.dtype), **self.shape(s.shape))
+        given = self.put("input_image", "Placeholder", (), dtype=kind(s.dtype), **self.shape(s.shape))
         batched = s.shape is not None and len(s.shape) == 4
         if s.dtype == BYTE and not s.cast_late:
             given = self.cast(given, BYTE, FLOAT)
@@ -251,9 +251,12 @@ class _Writer:
             name = passed
         return name
 
-    def op(self, op: str, *inputs: str, name: str | None = None, **attributes: bytes) -> str:
+    def op(self, op: str, *inputs: str, **attributes: bytes) -> str:
+        return self.named(f"{self.s.scope}/{op}_{self.count + 1}", op, *inputs, **attributes)
+
+    def named(self, name: str, op: str, *inputs: str, **attributes: bytes) -> str:
         self.count += 1
-        return self.put(name or f"{self.s.scope}/{op}_{self.count}", op, inputs, **{"T": kind(FLOAT), **attributes})
+        return self.put(name, op, inputs, **{"T": kind(FLOAT), **attributes})
 
     def const(self, value: Any, name: str | None = None) -> str:
         array = np.asarray(value)
@@ -316,7 +319,7 @@ class _Writer:
         kernel = self.const(weight, f"{self.s.scope}/{layer}/weights")
         pads = self.explicit(weight.shape[0], stride) if self.s.explicit else {"padding": field(2, "SAME")}
         name = f"{self.s.scope}/{layer}/Conv2D"
-        y = self.op("Conv2D", given, kernel, name=name, **self.window(stride), **pads)
+        y = self.named(name, "Conv2D", given, kernel, **self.window(stride), **pads)
         if self.s.bias == "none":
             return y
         if self.s.bias == "BiasAdd":
@@ -404,10 +407,10 @@ class _Writer:
         low, high = self.const(np.float32(0)), self.const(np.float32(255))
         name = f"{self.s.scope}/clipped" if self.s.cast_out else self.s.output
         if self.s.clip == "ClipByValue":
-            y = self.op("ClipByValue", y, low, high, name=name)
+            y = self.named(name, "ClipByValue", y, low, high)
         elif self.s.clip == "Maximum":
-            y = self.op("Minimum", self.op("Maximum", y, low), high, name=name)
+            y = self.named(name, "Minimum", self.op("Maximum", y, low), high)
         else:
-            y = self.op("Maximum", self.op("Minimum", y, high), low, name=name)
+            y = self.named(name, "Maximum", self.op("Minimum", y, high), low)
         if self.s.cast_out:
-            self.op("Cast", y, name=self.s.output, SrcT=kind(FLOAT), DstT=kind(BYTE))
+            self.named(self.s.output, "Cast", y, SrcT=kind(FLOAT), DstT=kind(BYTE))

@@ -1,5 +1,6 @@
 """Waiting for what other threads and processes do."""
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import Final
@@ -14,3 +15,11 @@ def wait_for(condition: Callable[[], bool], seconds: float = PATIENCE, otherwise
     while not condition():
         assert time.monotonic() < until, otherwise
         time.sleep(0.01)
+
+
+async def soon(condition: Callable[[], bool], seconds: float = PATIENCE, otherwise: str = "it did not come") -> None:
+    """As `wait_for`, while the event loop goes on."""
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, otherwise
+        await asyncio.sleep(0.001)

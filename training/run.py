@@ -140,7 +140,7 @@ class Run:
                 self.spent_s = time.monotonic() - began
                 if self.spent_s >= self.window.time_limit_s:
                     break
-                terms = self._update(batch)
+                terms = self.update(batch)
                 for name, value in terms.items():
                     sums[name] = sums.get(name, 0.0) + value.item()
                 counted += 1
@@ -159,7 +159,8 @@ class Run:
                     saved = time.monotonic()
         self.save()
 
-    def _update(self, batch: Batch) -> Mapping[str, Tensor]:
+    def update(self, batch: Batch) -> Mapping[str, Tensor]:
+        """One step: the losses on a batch, by name, each a number; raises StyleError when training comes to nothing."""
         rate = learning_rate(self.spent_s / self.window.time_limit_s, self.window.rate)
         for group in self.optimiser.param_groups:
             group["lr"] = rate

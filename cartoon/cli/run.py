@@ -50,8 +50,8 @@ class Request:
 def draw(request: Request, options: Options, settings: Settings, load: Load | None) -> int:
     """Run the job of a request to its end; the exit code.
 
-    load: the artist for this process; without one it is loaded in a process of its own, so that a photo that crashes it
-    takes nothing else down. Raises what open_order and run raise, KeyboardInterrupt after a summary.
+    load: the stylizer for this process; without one it is loaded in a process of its own, so that a photo that crashes
+    it takes nothing else down. Raises what open_order and run raise, KeyboardInterrupt after a summary.
     """
     return finish(request, options, settings, load, Register(settings.styles_dir).find(options.style).sha256)
 
@@ -123,7 +123,7 @@ def _beside(order: Order, data_dir: Path | None) -> Path | None:
 
 
 def executor_for(request: Request, settings: Settings, load: Load | None, usual: Load | None = None) -> Executor:
-    """Who draws: a cluster, or a process of its own, or for a given artist this process."""
+    """Who draws: a cluster, or a process of its own, or for a given stylizer this process."""
     if request.cluster:
         from cartoon.jobs.executors.ray import RayExecutor
 

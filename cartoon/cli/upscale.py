@@ -1,4 +1,4 @@
-"""What the command line's `upscale` does: the same durable job as `run`, with an artist that only enlarges."""
+"""What the command line's `upscale` does: the same durable job as `run`, with a stylizer that only enlarges."""
 
 import time
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from cartoon.settings import Settings
 
 @dataclass(frozen=True, eq=False)
 class Enlarger:
-    """An artist for jobs that hands every photo back larger."""
+    """A stylizer for jobs that hands every photo back larger."""
 
     upscaler: Upscaler
     at_once: int = 1

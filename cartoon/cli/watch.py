@@ -3,6 +3,7 @@
 import logging
 import os
 import time
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Final
@@ -28,8 +29,9 @@ QUIET_SECONDS: Final = 2.0
 class Quiet:
     """Tells which files have stopped growing, by what they were at earlier looks."""
 
-    def __init__(self, quiet_seconds: float = QUIET_SECONDS) -> None:
-        self._quiet_seconds = quiet_seconds
+    def __init__(self, quiet_seconds: float = QUIET_SECONDS, clock: Callable[[], float] = time.monotonic) -> None:
+        """clock: in seconds."""
+        self._quiet_seconds, self._clock = quiet_seconds, clock
         self._seen: dict[str, tuple[tuple[int, int], float]] = {}
 
     def __call__(self, path: Path) -> bool:
@@ -38,7 +40,7 @@ class Quiet:
             status = os.stat(path)
         except OSError:
             return False
-        now, is_now = time.monotonic(), (status.st_size, status.st_mtime_ns)
+        now, is_now = self._clock(), (status.st_size, status.st_mtime_ns)
         was, since = self._seen.get(str(path), ((-1, -1), now))
         if was != is_now:
             self._seen[str(path)] = (is_now, now)

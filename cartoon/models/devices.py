@@ -50,7 +50,7 @@ def pick_precision(device: torch.device, asked: str) -> Precision:
         raise OptionsError(f"precision {asked!r} is not known: use auto, fp32, bf16 or fp16.")
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
-    return "bf16" if _cpu_has_bf16() else "fp32"
+    return "bf16" if cpu_has_bf16() else "fp32"
 
 
 def use_cores(device: torch.device) -> None:
@@ -64,7 +64,7 @@ def use_cores(device: torch.device) -> None:
     torch.set_num_threads(usable_cores() if device.type == "cpu" else 1)
 
 
-def _cpu_has_bf16() -> bool:
+def cpu_has_bf16() -> bool:
     """Whether the processor has instructions for bfloat16 that torch's convolutions are allowed to use.
 
     AVX2, and AVX-512 without bf16, only imitate it, several times slower than float32.

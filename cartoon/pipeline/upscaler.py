@@ -33,6 +33,8 @@ TILES: Final = (512, 256, 192, 128)
 """Sides of a tile, px, the largest first: steps, so that a little more or less free memory changes no pixel."""
 CPU_PASS: Final = 1 << 30
 """Bytes that a pass may take on a CPU, however much is free."""
+CPU_TOGETHER: Final = 1
+"""Tiles in a pass on a CPU: nothing is gained by more."""
 PROBE: Final = (3, 5)
 """Height and width, in windows, of the picture that a network is checked with."""
 
@@ -62,13 +64,18 @@ class Lanczos:
 class Upscaler:
     """A network on one device, ready as soon as it is there; threads take turns, in order of arrival unless told."""
 
-    def __init__(self, network: Network, device: torch.device, precision: Precision) -> None:
-        """precision: fp32 is used where this machine computes the network wrong in another."""
+    def __init__(
+        self, network: Network, device: torch.device, precision: Precision, free: Callable[[], int] | None = None
+    ) -> None:
+        """precision: fp32 is used where this machine computes the network wrong in another.
+
+        free: bytes that passes may share, asked before each picture; without it what the device has.
+        """
         self.name, self.scale, self.device = network.name, network.scale, device
         self._network, self._module = network, network.module.to(device)
         self.precision: Precision
         _, self.precision = trusted(network.name, device, precision, make=lambda chosen: chosen, draw=self._probe)
-        self._free = free_on(device)
+        self._free = free or free_on(device)
         self._alone = PrioritySemaphore(1)
         self._largest = TILES[0]
 
@@ -144,8 +151,8 @@ class Upscaler:
     def _together(self, side: int) -> int:
         """Tiles that a pass may hold now."""
         free, each = int(SHARE * self._free()), self._network.bytes_per_pixel[self.precision] * side * side
-        if self.device.type == "cpu":  # one after the other: nothing is gained by more
-            return min(1, min(free, CPU_PASS) // each)
+        if self.device.type == "cpu":
+            return min(CPU_TOGETHER, min(free, CPU_PASS) // each)
         return free // each
 
     @torch.inference_mode()

@@ -91,10 +91,10 @@ NORMS: Final[dict[str, Norm]] = {
 def excess(measure: str, value: float, options: Options, portrait: bool) -> float:
     """How far the value of a measure in NORMS lies past what is usual: 0 up to USUAL of the limit, 1 at the limit."""
     base = NORMS[measure].base
-    room = (_limit(measure, options.style, portrait) - base) * (
+    span = (_limit(measure, options.style, portrait) - base) * (
         CUT_OUT if options.background not in ("drawn", "photo") else 1.0
     )
-    part = (value - base) / room
+    part = (value - base) / span
     return min(WORST, max(0.0, (part - USUAL) / (1 - USUAL)))
 
 

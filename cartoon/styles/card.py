@@ -1,4 +1,4 @@
-"""The record of a style: all that is known of it before its network is loaded, and that any other room asks of it.
+"""The record of a style: all that is known of it before its network is loaded, and that any other module asks of it.
 
 The shipped ones are rows of assets/styles.json. What a style is painted with stands here by name; the painters and the
 textures of those names are registered in cartoon.drawing.painters and cartoon.drawing.textures.

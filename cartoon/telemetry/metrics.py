@@ -1,6 +1,6 @@
 """What is counted and measured while the process runs, and the text that Prometheus reads.
 
-Rooms above report here by name. The counts are the process's own, as its memory and its processors are: there is one
+Packages above report here by name. The counts are the process's own, as its memory and its processors are: there is one
 set, however many Cartoonizers there are. No label holds the name of a file or anything of a user's: a style of
 somebody's own is "other", the rest are closed sets of words.
 """
@@ -37,7 +37,7 @@ def _shipped_styles() -> tuple[str, ...]:
 
 
 STYLES: Final = _shipped_styles()
-"""Styles counted by name: the shipped ones, whose catalogue lies above this room."""
+"""Styles counted by name: the shipped ones, whose catalogue lies above this package."""
 OTHER: Final = "other"
 DONE: Final = "done"
 INTERNAL: Final = "internal"

@@ -19,7 +19,7 @@ from cartoon.web.access.visitors import Owners
 from cartoon.web.backend import Backend, model_of
 from cartoon.web.data_dir import open_data_dir
 from cartoon.web.lifecycle import Readiness, lifespan
-from cartoon.web.photo import Studio
+from cartoon.web.photo import WebStylizer
 from cartoon.web.rest import cartoonize, jobs
 from cartoon.web.visitor_files import VisitorFiles
 
@@ -27,7 +27,7 @@ DAY_SECONDS: Final = 86_400
 
 
 def create_app(
-    artist: Studio,
+    stylizer: WebStylizer,
     settings: Settings,
     warm: Callable[[], None] | None = None,
     judge: Judge | None = None,
@@ -35,8 +35,8 @@ def create_app(
 ) -> FastAPI:
     """REST under /api/v1, /healthz, /readyz and /metrics, the page and its own endpoints at `/`, for any ASGI server.
 
-    warm: draws the artist's first picture, in a thread once the app starts; the app says that it is ready when that is
-    done, or from the start without it. `app.state.readiness` tells everybody and is told to drain.
+    warm: draws the stylizer's first picture, in a thread once the app starts; the app says that it is ready when that
+    is done, or from the start without it. `app.state.readiness` tells everybody and is told to drain.
     judge: the quality gate of jobs. They live under `settings.data_dir`, and go on with the next app made over it.
     isolated: what a process of its own loads for the last try of a photo that this one may have died over; without it
     such tries are made here.
@@ -48,10 +48,10 @@ def create_app(
     from cartoon.web.page import mount  # here, so that Gradio is imported after the lines above
 
     decoding.allow(settings.max_pixels_under_way)
-    spec = WorkerSpec(lambda _: artist, settings, judge, isolated)
-    service = JobService(data.jobs, spec, model_of(artist), settings.max_pixels)
+    spec = WorkerSpec(lambda _: stylizer, settings, judge, isolated)
+    service = JobService(data.jobs, spec, model_of(stylizer), settings.max_pixels)
     metrics.watch_jobs(service.states)
-    backend, files = Backend(service, artist, settings, data.incoming), VisitorFiles(data.page)
+    backend, files = Backend(service, stylizer, settings, data.incoming), VisitorFiles(data.page)
     readiness = Readiness(warm=warm is None)
     living = lifespan(readiness, service, data, settings.keep_days * DAY_SECONDS, warm)
     # The interactive documentation pages would load their script from another host.

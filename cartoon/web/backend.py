@@ -15,7 +15,7 @@ from cartoon.settings import Settings
 from cartoon.web.access.limits import Limits
 from cartoon.web.access.visitors import Visitor
 from cartoon.web.data_dir import disk_told
-from cartoon.web.photo import Studio, options_from
+from cartoon.web.photo import WebStylizer, options_from
 from cartoon.web.staging import StagedUpload
 
 TITLE_LETTERS: Final = 120
@@ -26,7 +26,7 @@ class Backend:
     """What every door of the web works with; `folder` is where uploads are staged, on the disk of the jobs."""
 
     service: JobService
-    artist: Studio
+    stylizer: WebStylizer
     settings: Settings
     folder: Path
     limits: Limits = field(init=False)
@@ -41,8 +41,8 @@ class Backend:
         came: Callable[[str, int], None] = lambda name, size: None,
     ) -> StagedUpload:
         """A place for an upload, to be closed when it was taken over. root: where it lies, in place of the usual."""
-        room = partial(self.limits.check_room, visitor)
-        return StagedUpload(root or self.folder, self.settings, room, came)
+        quota = partial(self.limits.check_quota, visitor)
+        return StagedUpload(root or self.folder, self.settings, quota, came)
 
     def submit(self, staged: StagedUpload, asked: Mapping[str, Any], visitor: Visitor) -> str:
         """Begin the job and return its id; asked: the options' fields, `gate` and `title`.
@@ -54,7 +54,7 @@ class Backend:
         title = clean_title(fields.pop("title", None) or "")
         if gate not in get_args(Gate):
             raise OptionsError(f"gate {clean_title(str(gate))!r} is not known: use {', '.join(get_args(Gate))}.")
-        options = options_from(fields, self.artist.styles)
+        options = options_from(fields, self.stylizer.styles)
         if not staged.sent:
             raise InputError("There are no photos yet: add some files, or a zip of them.")
         staged.finish()
@@ -66,11 +66,11 @@ class Backend:
         return id
 
 
-def model_of(artist: Studio) -> Callable[[str], str]:
+def model_of(stylizer: WebStylizer) -> Callable[[str], str]:
     """What the service asks: the sha256 of a style's weights; raises StyleError where it is not on offer."""
 
     def asked(style: str) -> str:
-        for card in artist.styles:
+        for card in stylizer.styles:
             if card.id == style:
                 return card.sha256
         raise StyleError(f"style {clean_title(style)!r} is not known here.")

@@ -119,7 +119,7 @@ def warm_up(warm: Callable[[], None], readiness: Readiness, retry_seconds: float
     while not readiness.draining:
         try:
             warm()
-        except CancelledError:  # the artist was closed meanwhile
+        except CancelledError:  # the stylizer was closed meanwhile
             return
         except CartoonError as error:
             log.warning("not ready: %s", error, extra={"event": "not_ready", "code": error.code})

@@ -25,7 +25,7 @@ OPTION_NAMES: Final = tuple(row.name for row in FIELDS)
 log = logging.getLogger(__name__)
 
 
-class Studio(Stylizer, Protocol):
+class WebStylizer(Stylizer, Protocol):
     """What the web doors need of a Cartoonizer: it draws, and says in which styles, and on what."""
 
     def draw_file(
@@ -52,8 +52,8 @@ def clean_name(raw: str | None) -> str:
     stem, dot, suffix = shown.rpartition(".")
     if not stem or len(suffix) > 10:
         stem, dot, suffix = shown, "", ""
-    room = NAME_BYTES - len((dot + suffix).encode())
-    return stem.encode()[:room].decode(errors="ignore").rstrip() + dot + suffix
+    left = NAME_BYTES - len((dot + suffix).encode())
+    return stem.encode()[:left].decode(errors="ignore").rstrip() + dot + suffix
 
 
 def options_from(asked: Mapping[str, Any], styles: tuple[StyleCard, ...]) -> Options:
@@ -72,11 +72,11 @@ def options_from(asked: Mapping[str, Any], styles: tuple[StyleCard, ...]) -> Opt
     return options
 
 
-def draw(artist: Studio, data: bytes, name: str, options: Options, max_pixels: int) -> Drawing:
+def draw(stylizer: WebStylizer, data: bytes, name: str, options: Options, max_pixels: int) -> Drawing:
     """The picture file in `data`, drawn and encoded as the options ask; raises the InputError or ResourceError met."""
     started = time.perf_counter()
     try:
-        drawing = artist.draw_file(partial(decode, data, name, max_pixels), options)
+        drawing = stylizer.draw_file(partial(decode, data, name, max_pixels), options)
     except CartoonError as error:
         log.info("photo not drawn: %s", error.code, extra={"event": "photo_failed", "code": error.code})
         raise

@@ -55,9 +55,9 @@ def serve(settings: Settings) -> None:
         check_unused(settings.data_dir)
         from cartoon.quality.gate import judge
 
-        artist = load_cartoonizer(settings)
+        stylizer = load_cartoonizer(settings)
         try:
-            app = create_app(artist, settings, artist.warm, judge, load_cartoonizer)
+            app = create_app(stylizer, settings, stylizer.warm, judge, load_cartoonizer)
             port = listener.getsockname()[1]
             log.info("open http://%s:%d", settings.host, port, extra={"event": "serving"})
             exposed = exposure(settings, port)
@@ -65,7 +65,7 @@ def serve(settings: Settings) -> None:
                 log.warning("%s", exposed, extra={"event": "exposed"})
             Server(app).run(sockets=[listener])
         finally:
-            artist.close()
+            stylizer.close()
 
 
 def exposure(settings: Settings, port: int) -> str:
@@ -83,12 +83,12 @@ def exposure(settings: Settings, port: int) -> str:
 class Server(uvicorn.Server):
     """Serves what create_app made; told to stop, it drains first, and told twice, it stops at once.
 
-    While it drains it listens as long as work is under way, SETTLE_SECONDS at most, so that whoever asks /readyz hears
+    While it drains it listens as long as work is under way, settle_seconds at most, so that whoever asks /readyz hears
     why to go elsewhere; when idle it does not wait. Then the port closes, the event streams of open pages are ended
     (else they would hold it), and what is still under way has GRACE_SECONDS.
     """
 
-    def __init__(self, app: FastAPI) -> None:
+    def __init__(self, app: FastAPI, settle_seconds: float = SETTLE_SECONDS) -> None:
         # No access log: the page's addresses hold the names of people's files. No log_config: what uvicorn says looks
         # like the rest.
         settings: Settings = app.state.settings
@@ -108,6 +108,7 @@ class Server(uvicorn.Server):
         )
         self._end_streams: Callable[[], None] = app.state.end_streams
         self._readiness: Readiness = app.state.readiness
+        self._settle_seconds = settle_seconds
         self._told_at: float | None = None
         self._busy_at = float("-inf")
         self._insisted = 0
@@ -159,7 +160,7 @@ class Server(uvicorn.Server):
         now = time.monotonic()
         if self._busy():
             self._busy_at = now
-        return now - told_at >= SETTLE_SECONDS or now - self._busy_at >= QUIET_SECONDS
+        return now - told_at >= self._settle_seconds or now - self._busy_at >= QUIET_SECONDS
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -17,7 +17,7 @@ from cartoon.web.photo import clean_name
 
 MOST_FILES: Final = 20_000
 """In one upload; zips hold more."""
-ROOM_FACTOR: Final = 3
+FREE_FACTOR: Final = 3
 """Free bytes on the disk for every byte sent: a zip beside its photos, and the drawings."""
 ZIP: Final = ".zip"
 
@@ -26,7 +26,7 @@ class StagedUpload:
     """A folder that takes files one after the other; refuses what is too large or does not fit on the disk.
 
     root: where the folder is made, once it is needed. sent: what lies there, for whoever takes it over.
-    room: raises when so many bytes are more than the visitor may have here. came: hears how many bytes of which file
+    quota: raises when so many bytes are more than the visitor may have here. came: hears how many bytes of which file
     have come. Every method raises TooLargeError, LimitError or StorageError.
     """
 
@@ -34,11 +34,11 @@ class StagedUpload:
         self,
         root: Path,
         settings: Settings,
-        room: Callable[[int], None] = lambda size: None,
+        quota: Callable[[int], None] = lambda size: None,
         came: Callable[[str, int], None] = lambda name, size: None,
     ) -> None:
         self.sent: list[Sent] = []
-        self._root, self._settings, self._room, self._came = root, settings, room, came
+        self._root, self._settings, self._quota, self._came = root, settings, quota, came
         self._folder: Path | None = None
         self._file: BinaryIO | None = None
         self._name, self._size, self._total = "", 0, 0
@@ -58,10 +58,10 @@ class StagedUpload:
             raise TooLargeError(
                 f"The photos are larger than {most} MB in all (CARTOON_MAX_JOB_MB): send them as several jobs."
             )
-        self._room(size)
+        self._quota(size)
         with disk_told():
             free = shutil.disk_usage(self.folder).free
-        if free < ROOM_FACTOR * size:
+        if free < FREE_FACTOR * size:
             raise StorageError(
                 "There is no room for these photos on the server's disk: try again later, or send fewer."
             )

@@ -4,7 +4,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from tests import ROOT
+from tests.waiting import wait_for
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -72,13 +72,12 @@ def running_app(folder: Path, port: int = 0) -> Iterator[App]:
         subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output) as process,
     ):
         app = App(f"http://127.0.0.1:{port}/", process, log)
-        until = time.monotonic() + START_SECONDS
-        while not _answers(app.url):
-            if process.poll() is not None or time.monotonic() > until:
-                process.kill()
-                pytest.fail(f"the app did not start:\n{log.read_text()}")
-            time.sleep(0.5)
         try:
+            try:
+                wait_for(lambda: _answers(app.url) or process.poll() is not None, START_SECONDS)
+                assert process.poll() is None
+            except AssertionError:
+                pytest.fail(f"the app did not start:\n{log.read_text()}")
             yield app
         finally:
             process.kill()

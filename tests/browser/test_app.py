@@ -42,7 +42,8 @@ def test_one_photo(open_page: Callable[..., "Page"], portraits: list[Path], tmp_
     download.save_as(tmp_path / "drawn.png")
     with Image.open(tmp_path / "drawn.png") as drawn, Image.open(portraits[0]) as photo:
         assert list(drawn.size) == sizes[0]
-        difference = np.subtract(drawn.convert("RGB"), photo.convert("RGB").resize(drawn.size), dtype=np.int16)
+        before = photo.convert("RGB").resize(drawn.size)
+        difference = np.asarray(drawn.convert("RGB"), np.int16) - np.asarray(before, np.int16)
     assert np.abs(difference).mean() > 5  # it is a drawing, not the photo
 
 
@@ -72,6 +73,8 @@ def test_many_photos(open_page: Callable[..., "Page"], portraits: list[Path], tm
 
 
 def test_cancel_keeps_what_was_drawn(open_page: Callable[..., "Page"], crowd: list[Path], tmp_path: Path) -> None:
+    from playwright.sync_api import expect
+
     from tests.browser import steps
 
     page = open_page()
@@ -86,7 +89,7 @@ def test_cancel_keeps_what_was_drawn(open_page: Callable[..., "Page"], crowd: li
     with zipfile.ZipFile(tmp_path / "some.zip") as packed:
         drawn = set(packed.namelist()) - REPORTS
     assert 0 < len(drawn) < len(crowd)
-    steps.expect(page.locator("#toon-gallery figure img")).to_have_count(len(drawn))
+    expect(page.locator("#toon-gallery figure img")).to_have_count(len(drawn))
     assert page.get_by_role("button", name="Start").is_enabled()
 
 
@@ -150,6 +153,8 @@ def test_a_page_that_is_open_goes_on_after_a_restart(
 def test_your_jobs_are_listed_and_their_options_used_again(
     open_page: Callable[..., "Page"], portraits: list[Path]
 ) -> None:
+    from playwright.sync_api import expect
+
     from tests.browser import steps
 
     page = open_page()
@@ -164,7 +169,7 @@ def test_your_jobs_are_listed_and_their_options_used_again(
     page.locator("#toon-gallery figure").wait_for()
     assert not panel.get_by_role("radio", name="Sketch").is_checked()
     page.get_by_role("button", name="Use these options again").click()
-    steps.expect(panel.get_by_role("radio", name="Sketch")).to_be_checked()
+    expect(panel.get_by_role("radio", name="Sketch")).to_be_checked()
 
 
 def test_an_unknown_job_is_said_to_be_gone(open_page: Callable[..., "Page"], app_url: str) -> None:

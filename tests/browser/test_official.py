@@ -28,7 +28,8 @@ from cartoon.images.types import Pixels
 from cartoon.options import Options
 from cartoon.pipeline.cartoonizer import Cartoonizer
 from cartoon.styles.official import HEAD, WHOLE, add, find
-from tests.browser.conftest import ROOT, App, running_app
+from tests import ROOT
+from tests.browser.conftest import App, running_app
 from tests.conftest import Painter
 from tests.tfgraph_maker import frozen, random_net
 

@@ -20,7 +20,7 @@ from cartoon.images.decode import read
 from cartoon.images.encode import encode
 from cartoon.options import Options
 from cartoon.settings import Settings
-from tests.fakes import FakeArtist, TroubledArtist, load_fake
+from tests.fakes import FakeStylizer, TroubledStylizer, load_fake
 from tests.small_style import write_style
 from tests.waiting import PATIENCE
 
@@ -55,7 +55,7 @@ def files_in(folder: Path) -> list[str]:
     return sorted(path.as_posix() for path in found if path.parts[0] != ".cartoon")
 
 
-def never_load(settings: Settings) -> FakeArtist:
+def never_load(settings: Settings) -> FakeStylizer:
     raise AssertionError("the model was loaded although the request was wrong")
 
 
@@ -107,10 +107,10 @@ def test_json_is_one_event_per_photo_and_a_summary(photos: Path, tmp_path: Path)
     }
 
 
-def test_options_reach_the_artist(photos: Path, tmp_path: Path) -> None:
+def test_options_reach_the_stylizer(photos: Path, tmp_path: Path) -> None:
     seen: list[Options] = []
 
-    class Noting(FakeArtist):
+    class Noting(FakeStylizer):
         def draw(self, photo: Any, options: Options, *, urgent: bool = True) -> Any:
             seen.append(options)
             return super().draw(photo, options, urgent=urgent)
@@ -264,8 +264,8 @@ def test_an_interrupt_says_how_to_go_on_and_leaves_whole_files_only(
         else:
             held.wait(PATIENCE)
 
-    def load(settings: Settings) -> FakeArtist:
-        return TroubledArtist(interrupt_at_b)
+    def load(settings: Settings) -> FakeStylizer:
+        return TroubledStylizer(interrupt_at_b)
 
     for n in range(20):
         (photos / f"d{n:02}.png").write_bytes((photos / "a.png").read_bytes() + bytes([n]))  # no two are the same file

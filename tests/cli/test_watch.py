@@ -18,7 +18,7 @@ from cartoon.cli.watch import Quiet
 from cartoon.images.decode import read
 from tests import ROOT
 from tests.fakes import load_fake
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, wait_for
 
 EXAMPLES = sorted((ROOT / "assets" / "examples").glob("*.jpg"))
 
@@ -36,10 +36,7 @@ def watching(given: Path, out: Path) -> Iterator["subprocess.Popen[str]"]:
 
 
 def appears(path: Path) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not path.exists():
-        assert time.monotonic() < deadline, f"{path.name} did not appear"
-        time.sleep(0.05)
+    wait_for(path.exists, otherwise=f"{path.name} did not appear")
 
 
 def events(process: "subprocess.Popen[str]") -> list[dict[str, object]]:
@@ -76,15 +73,18 @@ def test_what_appears_is_drawn_once_it_is_whole_and_the_watch_goes_on_after_a_st
 
 
 def test_a_file_is_quiet_once_it_has_stayed_the_same(tmp_path: Path) -> None:
-    quiet, path = Quiet(quiet_seconds=0.05), tmp_path / "a"
+    now = 0.0
+    quiet, path = Quiet(2.0, lambda: now), tmp_path / "a"
     assert not quiet(path)  # not there
     path.write_bytes(b"")
     assert not quiet(path)
-    time.sleep(0.06)
+    now = 2.1
     assert not quiet(path)  # empty: its writer has only begun
     path.write_bytes(b"1")
     assert not quiet(path)
-    time.sleep(0.06)
+    now = 4.0
+    assert not quiet(path)
+    now = 4.2
     assert quiet(path)
     os.utime(path, (5, 5))
     assert not quiet(path)

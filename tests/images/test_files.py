@@ -151,7 +151,7 @@ def test_pictures_are_decoded_only_so_many_pixels_at_a_time() -> None:
             with lock:
                 under_way += min(pixels, 100)
                 most = max(most, under_way)
-            time.sleep(0.002)
+            time.sleep(0.002)  # decoding takes some time
             with lock:
                 under_way -= min(pixels, 100)
 

@@ -32,7 +32,7 @@ from cartoon.options import Options
 from cartoon.settings import Settings
 from tests import ROOT
 from tests.fake_service import POISON
-from tests.fakes import FakeArtist, TroubledArtist, spec_of
+from tests.fakes import FakeStylizer, TroubledStylizer, spec_of
 
 MOST_DEATHS = 1 + SUSPICIOUS + len(LAST_TRY_AFTER)
 """Of the whole program over one photo: in company, alone, and in last tries."""
@@ -100,7 +100,8 @@ def test_a_death_of_one_process_counts_for_more_in_a_last_try_only() -> None:
 def test_kills_soon_after_every_start_quarantine_nothing(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The decisions alone, by a clock of our own: 40 kills 0.2 to 4 s after a start, a photo in 0.6 s, 3 at a time."""
     monkeypatch.setattr("cartoon.jobs.queue.LAST_TRY_AFTER", LAST_TRY_AFTER)
-    chance, losses, left = random.Random(seed), {}, set(range(120))
+    chance, left = random.Random(seed), set(range(120))
+    losses: dict[int, Losses] = {}
     for _ in range(40):
         now, end = 0.0, chance.uniform(0.2, 4.0)
         waiting = Waiting(sorted(left), losses, began=0.0)
@@ -150,13 +151,13 @@ def test_nothing_starts_beside_a_photo_that_is_alone() -> None:
     assert waiting.next(0.0, ["apart"], 3) is None
 
 
-class Killer(FakeArtist):
+class Killer(FakeStylizer):
     """Dies, with its process, over any photo called poison."""
 
     def draw(self, photo, options, *, urgent=True):  # type: ignore[no-untyped-def]
         if POISON in photo.name:
             os.kill(os.getpid(), signal.SIGKILL)
-        time.sleep(0.01)
+        time.sleep(0.01)  # drawing takes some time
         return super().draw(photo, options, urgent=urgent)
 
 
@@ -164,11 +165,11 @@ def load_killer(settings: Settings) -> Killer:
     return Killer()
 
 
-def load_fake(settings: Settings) -> FakeArtist:
-    return FakeArtist()
+def load_fake(settings: Settings) -> FakeStylizer:
+    return FakeStylizer()
 
 
-def load_nothing(settings: Settings) -> FakeArtist:
+def load_nothing(settings: Settings) -> FakeStylizer:
     raise ResourceError("there is no memory today.")
 
 
@@ -204,7 +205,7 @@ def test_a_suspect_that_can_be_drawn_is_drawn_apart_after_all_others(tmp_path: P
     given = make(tmp_path / "in", "1.png", "2.png", "3.png")
     with closing(begun(given, tmp_path / "out")) as job:
         folder = seeded(job, 0, *SUSPECT, "apart")  # a last try that was cut short proves nothing
-    here = FakeArtist()
+    here = FakeStylizer()
     drawing: Executor = (
         ThreadExecutor(spec_of(here, isolated=load_fake))
         if executor == "threads"
@@ -223,7 +224,7 @@ def test_a_suspect_whose_own_process_dies_is_quarantined_with_its_twin_and_this_
     given = make(tmp_path / "in", "1.png", f"2{POISON}.png", f"copy-of-2{POISON}.png")
     with closing(begun(given, tmp_path / "out")) as job:
         folder = seeded(job, 1, *SUSPECT)
-    executor = ThreadExecutor(spec_of(FakeArtist(), isolated=load_killer))
+    executor = ThreadExecutor(spec_of(FakeStylizer(), isolated=load_killer))
     with closing(executor), closing(resume(folder)) as job:
         attempts = list(run(job, executor))
     assert outcomes(attempts) == {
@@ -240,7 +241,7 @@ def test_the_program_that_dies_over_three_last_tries_leaves_the_photo_out(tmp_pa
     given = make(tmp_path / "in", "1.png", "2.png")
     with closing(begun(given, tmp_path / "out")) as job:
         folder = seeded(job, 0, *SUSPECT, "apart", "apart", "apart")
-    with closing(ThreadExecutor(spec_of(FakeArtist()))) as executor, closing(resume(folder)) as job:
+    with closing(ThreadExecutor(spec_of(FakeStylizer()))) as executor, closing(resume(folder)) as job:
         attempts = list(run(job, executor))
     assert outcomes(attempts) == {"1.png": "quarantined", "2.png": "done"}
     assert "1.png" in str(next(attempt.error for attempt in attempts if attempt.error))
@@ -250,7 +251,7 @@ def test_a_suspect_for_which_no_process_can_be_had_fails_and_may_be_tried_again(
     given = make(tmp_path / "in", "1.png", "2.png")
     with closing(begun(given, tmp_path / "out")) as job:
         folder = seeded(job, 0, *SUSPECT)
-    executor = ThreadExecutor(spec_of(FakeArtist(), isolated=load_nothing))
+    executor = ThreadExecutor(spec_of(FakeStylizer(), isolated=load_nothing))
     with closing(executor), closing(resume(folder)) as job:
         attempts = list(run(job, executor))
         assert outcomes(attempts) == {"2.png": "done", "1.png": "failed"}
@@ -267,14 +268,14 @@ def test_a_last_try_without_end_is_ended(tmp_path: Path, monkeypatch: pytest.Mon
     given = make(tmp_path / "in", "1.png", "2.png")
     with closing(begun(given, tmp_path / "out")) as job:
         folder = seeded(job, 0, *SUSPECT)
-    executor = ThreadExecutor(spec_of(FakeArtist(), isolated=load_endless))
+    executor = ThreadExecutor(spec_of(FakeStylizer(), isolated=load_endless))
     with closing(executor), closing(resume(folder)) as job:
         assert outcomes(list(run(job, executor))) == {"2.png": "done", "1.png": "quarantined"}
 
 
-class Endless(FakeArtist):
+class Endless(FakeStylizer):
     def draw(self, photo, options, *, urgent=True):  # type: ignore[no-untyped-def]
-        time.sleep(3600)
+        time.sleep(3600)  # which nobody waits for: it is killed
 
 
 def load_endless(settings: Settings) -> Endless:
@@ -306,7 +307,7 @@ class OneByOne(ThreadExecutor):
     """Threads that are given one photo at a time."""
 
     def __init__(self, trouble: Any) -> None:
-        super().__init__(spec_of(TroubledArtist(trouble)))
+        super().__init__(spec_of(TroubledStylizer(trouble)))
         self.slots = 1
 
 
@@ -328,7 +329,7 @@ if __name__ == "__main__":
 """
 
 
-class TakesParent(FakeArtist):
+class TakesParent(FakeStylizer):
     """Is killed, and its parent a moment later, as by whoever kills a whole tree of processes."""
 
     def draw(self, photo, options, *, urgent=True):  # type: ignore[no-untyped-def]

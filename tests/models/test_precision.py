@@ -242,7 +242,14 @@ class AsItComes:
         return self.loaded == 1
 
 
-def test_an_artist_says_what_is_really_used(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_stylizer_says_what_is_really_used(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, best = [], Upscaler.best
+
+    def noted(scale: int, folder: Path, device: str, precision: str) -> Upscaler:
+        asked.append(best(scale, folder, device, precision))
+        return asked[-1]
+
+    monkeypatch.setattr(Upscaler, "best", noted)
     with Faulty():
         toon = Cartoonizer.load("cpu", "bf16", None)
     try:
@@ -250,7 +257,7 @@ def test_an_artist_says_what_is_really_used(caplog: pytest.LogCaptureFixture) ->
         assert len(faults(caplog)) == 1
         small = toon(scene(64, 64), size=64, upscale=2)
         assert small.pixels.shape == (128, 128, 3)
-        assert toon._upscalers.of(2).precision == "fp32"
+        assert [(upscaler.scale, upscaler.precision) for upscaler in asked] == [(2, "fp32")]
         assert len(faults(caplog)) == 1
     finally:
         toon.close()
@@ -336,14 +343,14 @@ from cartoon.jobs.executors.ray_actor import RayWorker
 from cartoon.images.types import Photo
 from cartoon.settings import Settings
 from cartoon.options import Care, Options
-artists = []
+stylizers = []
 def load(settings):
     from cartoon.cli.run import load_cartoonizer
-    artists.append(load_cartoonizer(settings))
-    return artists[0]
+    stylizers.append(load_cartoonizer(settings))
+    return stylizers[0]
 print(asyncio.run(RayWorker().open(WorkerSpec(load, Settings(device="cpu")), int(sys.argv[1]))))
 import torch
-toon, photo = artists[0], Photo(np.full((64, 64, 3), 128, np.uint8))
+toon, photo = stylizers[0], Photo(np.full((64, 64, 3), 128, np.uint8))
 print(torch.get_num_threads())
 toon.redraw(photo, Options(size=64), Care(precise=True))
 toon.redraw(photo, Options(size=64), Care(precise=True, tiles=True))
@@ -352,7 +359,7 @@ print(torch.get_num_threads())
 """
 
 
-def test_an_artist_told_one_core_keeps_to_it() -> None:
+def test_a_stylizer_told_one_core_keeps_to_it() -> None:
     """As in an actor of a cluster; after a redraw, which loads networks, and after an enlargement, which loads one."""
     command = [sys.executable, "-W", "ignore", "-c", RESIDENT, "1"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

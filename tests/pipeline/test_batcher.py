@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -102,12 +103,16 @@ def test_the_urgent_go_first_and_each_in_order_of_arrival() -> None:
     held = Held()
     net = FakeNet(held)
     batcher = Batcher([net], Capacity("cpu", "fp32", lambda: PLENTY))
+
+    def waits(count: int) -> bool:
+        return batcher.waiting == count
+
     with ThreadPoolExecutor(7) as pool:
         futures = [pool.submit(ask, batcher, 1)]
         held.entered.wait(PATIENCE)
         for number, (value, later) in enumerate([(2, True), (3, True), (4, False), (5, True), (6, False)], 1):
             futures.append(pool.submit(ask, batcher, value, later))
-            wait_for(lambda n=number: batcher.waiting == n)
+            wait_for(partial(waits, number))
         held.go.set()
         for future in futures:
             future.result()
@@ -226,7 +231,11 @@ def test_closing_answers_those_who_wait_and_turns_away_those_who_come() -> None:
 
 def test_two_devices_work_on_one_queue() -> None:
     both = threading.Barrier(2, timeout=PATIENCE)
-    nets = [FakeNet(lambda size: both.wait() and None), FakeNet(lambda size: both.wait() and None)]
+
+    def meet(size: int) -> None:
+        both.wait()
+
+    nets = [FakeNet(meet), FakeNet(meet)]
     batcher = Batcher(nets, Capacity("cpu", "fp32", lambda: PLENTY))
     with ThreadPoolExecutor(2) as pool:
         assert sorted(pool.map(lambda value: ask(batcher, value), [1, 2])) == [1, 2]

@@ -49,7 +49,7 @@ def test_a_head_put_back_lies_where_it_was(photo: Pixels) -> None:
     drawn[FOREGROUND] = crop.pixels.transpose(2, 0, 1) / np.float32(255)
     mask = np.zeros((SIDE, SIDE), np.float32)
     mask[40:-40, 40:-40] = 1
-    paste(stack, drawn, crop.matrix, cv2.GaussianBlur(mask, (0, 0), 6))
+    paste(stack, drawn, crop.matrix, np.asarray(cv2.GaussianBlur(mask, (0, 0), 6), np.float32))
     x, y = face.landmarks[list(FIVE)].mean(0).astype(int)
     near = np.s_[y - 25 : y + 25, x - 25 : x + 25]
     back = stack[FOREGROUND].transpose(1, 2, 0)[near] * 255
@@ -64,7 +64,7 @@ def test_a_head_at_the_edge_of_a_picture_is_put_back_without_a_word(photo: Pixel
     (face,) = MediaPipeDetector().detect(photo)
     x0 = int(face.landmarks[:, 0].mean())
     half = np.ascontiguousarray(photo[:, x0:])
-    crop = align(half, face.landmarks - np.float32([x0, 0]))
+    crop = align(half, face.landmarks - np.array([x0, 0], np.float32))
     stack = np.zeros((len(PLANES), *half.shape[:2]), np.float32)
     paste(stack, np.ones((len(PLANES), SIDE, SIDE), np.float32), crop.matrix, np.ones((SIDE, SIDE), np.float32))
     assert 0.9 < stack[0].max() <= 1.0 + 1e-6

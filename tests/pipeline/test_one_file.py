@@ -15,15 +15,16 @@ from cartoon.errors import UnreadableError
 from cartoon.images.decode import decode, read
 from cartoon.images.encode import encode
 from cartoon.images.types import Cartoon, Photo
-from cartoon.jobs.photo import Task
+from cartoon.jobs.model import Task
 from cartoon.jobs.photo import draw_file as draw_for_a_job
 from cartoon.options import Care, Options
 from cartoon.pipeline.one_file import draw_file, result_name
-from cartoon.quality.gate import FaceFinder, Flaw, Verdict
+from cartoon.quality.gate import FaceFinder, Verdict
+from cartoon.quality.norms import Flaw
 from cartoon.telemetry import metrics
 from cartoon.web.photo import draw as draw_for_the_web
 from tests import ROOT
-from tests.fakes import FakeArtist
+from tests.fakes import FakeStylizer
 
 MOST = 10_000
 
@@ -37,26 +38,26 @@ def picture() -> bytes:
 @pytest.mark.parametrize("format", ["png", "jpg", "webp", "keep"])
 def test_rest_and_a_job_write_the_same_bytes(picture: bytes, tmp_path: Path, format: str) -> None:
     options = Options("comic", size=77, format=format, quality=60)  # type: ignore[arg-type]
-    drawing = draw_for_the_web(FakeArtist(), picture, "anna.webp", options, MOST)
+    drawing = draw_for_the_web(FakeStylizer(), picture, "anna.webp", options, MOST)
     assert drawing.name == f"anna-comic.{drawing.format}"
     assert drawing.media_type == {"jpg": "image/jpeg"}.get(drawing.format, f"image/{drawing.format}")
     (tmp_path / "anna.webp").write_bytes(picture)
     output = f"anna.{drawing.format}"
     task = Task(0, str(tmp_path / "anna.webp"), "anna.webp", str(tmp_path), f"out/{output}", options, "off", MOST)
-    assert draw_for_a_job(task, FakeArtist()).error is None
+    assert draw_for_a_job(task, FakeStylizer()).error is None
     assert (tmp_path / "out" / output).read_bytes() == drawing.data
     with Image.open(io.BytesIO(drawing.data)) as drawn:
         assert drawn.size == (48, 77)
 
 
-def test_what_cannot_be_decoded_never_reaches_the_artist_and_is_counted(tmp_path: Path) -> None:
+def test_what_cannot_be_decoded_never_reaches_the_stylizer_and_is_counted(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"?" * 99)
-    artist = FakeArtist()
+    stylizer = FakeStylizer()
     before = failed()
     with pytest.raises(UnreadableError, match=r"^a\.png"):
-        draw_file(artist, partial(read, tmp_path / "a.png"), Options("sketch"))
+        draw_file(stylizer, partial(read, tmp_path / "a.png"), Options("sketch"))
     assert failed() == before + 1
-    assert artist.seen == []
+    assert stylizer.seen == []
 
 
 def failed() -> float:
@@ -65,7 +66,7 @@ def failed() -> float:
     return sum(float(line.rpartition(" ")[2]) for line in lines)
 
 
-class Careless(FakeArtist):
+class Careless(FakeStylizer):
     """Draws black; a redraw is as light as it was careful."""
 
     def draw(self, photo: Photo, options: Options, *, urgent: bool = True) -> Cartoon:

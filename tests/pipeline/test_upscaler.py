@@ -4,6 +4,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -102,7 +103,7 @@ def test_on_a_cpu_swin2sr_is_exact_unless_less_is_asked_for(
     shallow: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("cartoon.pipeline.upscaler.PROBE", (1, 2))
-    monkeypatch.setattr("cartoon.models.devices._cpu_has_bf16", lambda: True)
+    monkeypatch.setattr("cartoon.models.devices.cpu_has_bf16", lambda: True)
     assert Upscaler.load(shallow, 2, "cpu").precision == "fp32"
     assert not caplog.records
     less = Upscaler.load(shallow, 2, "cpu", "bf16").precision
@@ -113,7 +114,7 @@ def test_tiles_in_one_pass_are_tiles_one_by_one(upscaler: Upscaler, monkeypatch:
     in_tiles(monkeypatch, 96)
     picture = noise(40, 200)
     alone = upscaler.upscale(picture).pixels
-    monkeypatch.setattr(Upscaler, "_together", lambda self, side: 2)
+    monkeypatch.setattr("cartoon.pipeline.upscaler.CPU_TOGETHER", 2)
     assert np.abs(upscaler.upscale(picture).pixels.astype(int) - alone).max() <= 1
 
 
@@ -205,38 +206,57 @@ def test_its_file_is_small_pinned_and_checked(tmp_path: Path) -> None:
 # Memory.
 
 
-def test_tiles_follow_the_free_memory_in_steps(upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch) -> None:
-    used: list[int] = []
+class Measured(torch.nn.Module):
+    """Doubles the pixels, notes how wide what it is given is, and has no memory for more than `most` px of it."""
 
-    def run(self: Upscaler, pixels: NDArray[np.uint8], side: int, *_: object) -> NDArray[np.uint8]:
-        used.append(side)
-        return pixels
+    def __init__(self) -> None:
+        super().__init__()
+        self.widths: list[int] = []
+        self.most = 512
 
-    monkeypatch.setattr(Upscaler, "_run", run)
-    for free in (64 << 30, 8 << 30, 1 << 30, 1 << 29, 1):
-        monkeypatch.setattr(upscaler, "_free", lambda free=free: free)
-        upscaler.upscale(noise(8, 8))
+    def forward(self, given: torch.Tensor) -> torch.Tensor:
+        self.widths.append(given.shape[-1])
+        if self.widths[-1] > self.most:
+            raise MemoryError
+        return torch.nn.functional.interpolate(given, scale_factor=2)
+
+    def tried(self) -> list[int]:
+        """The sides of the tiles since it was last asked, each once."""
+        sides = list(dict.fromkeys(self.widths))
+        self.widths.clear()
+        return sides
+
+
+LONG = (8, 96 * 7)
+"""A picture whose tiles are all as wide as they may be, whatever of TILES they are: 192 - 64 and 128 - 64 divide it."""
+
+
+def measured(weights: Path, free: Callable[[], int]) -> tuple[Upscaler, Measured]:
+    module = Measured()
+    network = replace(load_network(weights), module=module)
+    return Upscaler(network, torch.device("cpu"), "fp32", free), module
+
+
+def test_tiles_follow_the_free_memory_in_steps(weights: Path) -> None:
+    free, used = 0, []
+    upscaler, network = measured(weights, lambda: free)
+    for amount in (64 << 30, 8 << 30, 1 << 30, 1 << 29, 1):
+        free = amount
+        upscaler.upscale(noise(*LONG))
+        used += network.tried()
     assert used == [192, 192, 192, 128, 128]  # on a CPU never more than a pass may take; the last is tried all the same
     assert BYTES_PER_PIXEL["fp32"] * 192**2 < CPU_PASS < BYTES_PER_PIXEL["fp32"] * 256**2
 
 
-def test_what_does_not_fit_is_tried_smaller_and_remembered(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    upscaler = Upscaler.load(weights, 2, "cpu", "fp32")
-    tried: list[int] = []
-
-    def run(self: Upscaler, pixels: NDArray[np.uint8], side: int, *_: object) -> NDArray[np.uint8]:
-        tried.append(side)
-        if side > limit:
-            raise MemoryError
-        return pixels
-
-    monkeypatch.setattr(Upscaler, "_run", run)
-    monkeypatch.setattr(upscaler, "_free", lambda: 64 << 30)
-    limit = 128
-    upscaler.upscale(noise(8, 8))
-    upscaler.upscale(noise(8, 8))
+def test_what_does_not_fit_is_tried_smaller_and_remembered(weights: Path) -> None:
+    upscaler, network = measured(weights, lambda: 64 << 30)
+    network.most = 128
+    tried = []
+    for _ in range(2):
+        upscaler.upscale(noise(*LONG))
+        tried += network.tried()
     assert tried == [192, 128, 128]
-    limit = 0
+    network.most = 0
     with pytest.raises(ResourceError, match=r"^cpu has too little free memory to enlarge 9x8"):
         upscaler.upscale(noise(8, 9))
 

@@ -117,7 +117,7 @@ def drips(every: float) -> Answer:
         to.head(200, Content_Length=len(BODY))
         for byte in BODY:
             to.wfile.write(bytes([byte]))
-            time.sleep(every)
+            time.sleep(every)  # a slow line
 
     return answer
 

@@ -1,4 +1,4 @@
-"""The record of a style: what it names is there, and no other room tells styles apart by their names."""
+"""The record of a style: what it names is there, and no other module tells styles apart by their names."""
 
 import ast
 import json

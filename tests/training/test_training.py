@@ -102,9 +102,9 @@ def test_training_lowers_the_loss_and_resumes_where_it_stopped(window: Window, p
     run = Run(window, layer_losses, config=SMALL)
     batch = next(crops(prepared).batches(2))
     run.spent_s = 30.0  # past the warm-up
-    first = total(run._update(batch))
+    first = total(run.update(batch))
     for _ in range(25):
-        last = total(run._update(batch))
+        last = total(run.update(batch))
     assert last < 0.9 * first
     run.save()
 
@@ -120,7 +120,7 @@ def test_the_average_follows_the_weights_and_forgets_its_beginning(window: Windo
     run.spent_s = 30.0
     expected: dict[str, Tensor] = {}
     for step in range(1, 6):
-        run._update(batch)
+        run.update(batch)
         decay = step / (step + 20) if expected else 0.0  # of 5 steps nobody remembers more
         for name, value in run.net.state_dict().items():
             expected[name] = decay * expected.get(name, value) + (1 - decay) * value
@@ -141,7 +141,7 @@ def test_a_checkpoint_of_an_earlier_version_is_gone_on_with(window: Window, prep
     torch.save(state, before.checkpoint)
     run = Run(window, layer_losses, config=SMALL)
     assert all(torch.equal(value, average[name]) for name, value in run.averaged.module.state_dict().items())
-    run._update(next(crops(prepared).batches(1)))
+    run.update(next(crops(prepared).batches(1)))
     for name, value in run.net.state_dict().items():
         wanted = 0.998 * average[name] + 0.002 * value
         assert torch.allclose(run.averaged.module.state_dict()[name], wanted, atol=1e-5)

@@ -29,7 +29,7 @@ def test_the_first_picture_is_tried_again_until_it_succeeds(caplog: pytest.LogCa
 
     warm_up(warm, readiness, retry_seconds=0.01)
     assert readiness.state == "ready"
-    assert [record.code for record in caplog.records if record.levelno >= logging.WARNING] == [
+    assert [vars(record)["code"] for record in caplog.records if record.levelno >= logging.WARNING] == [
         "no_resources",
         "internal",
     ]

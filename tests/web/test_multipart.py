@@ -15,7 +15,7 @@ from cartoon.errors import CartoonError, OptionsError, TooLargeError
 from cartoon.settings import Settings
 from cartoon.web.multipart import BATCH_BYTES, FIELD_BYTES, HEADER_BYTES, MOST_FIELDS, FormRules, receive
 from cartoon.web.staging import StagedUpload
-from tests.waiting import PATIENCE, wait_for
+from tests.waiting import PATIENCE, soon, wait_for
 
 FORM = "multipart/form-data; boundary=b"
 
@@ -140,8 +140,7 @@ def test_a_request_that_is_cut_off_leaves_nothing_behind(staged: StagedUpload, t
     async def cut_off() -> None:
         begun = part("images", bytes(2 * BATCH_BYTES), "a.png")
         task = asyncio.ensure_future(receive(request([begun], ends=False), staged, dict))
-        while not left(tmp_path) or not staged.size:
-            await asyncio.sleep(0.001)
+        await soon(lambda: bool(left(tmp_path) and staged.size))
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -161,8 +160,7 @@ def test_what_a_thread_has_in_hand_goes_when_it_is_done(staged: StagedUpload, tm
     async def cut_off() -> None:
         form = part("images", b"x", "a.png") + b"--b--\r\n"
         task = asyncio.ensure_future(receive(request([form]), staged, take))
-        while not reached.is_set():
-            await asyncio.sleep(0.001)
+        await soon(reached.is_set)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

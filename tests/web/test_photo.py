@@ -12,7 +12,7 @@ from cartoon.errors import OptionsError, StyleError
 from cartoon.images.encode import encode
 from cartoon.options import Options
 from cartoon.web.photo import NAME_BYTES, before_picture, clean_name, draw, options_from
-from tests.fakes import CARDS, FakeArtist
+from tests.fakes import CARDS, FakeStylizer
 
 
 @pytest.mark.parametrize(
@@ -55,20 +55,20 @@ def test_unknown_fields_and_styles_name_what_there_is() -> None:
 
 @pytest.mark.parametrize("format", ["webp", "keep"])
 def test_a_result_too_large_for_its_format_is_refused_before_it_is_drawn(format: Any) -> None:
-    artist, strip = FakeArtist(), encode(np.zeros((64, 4096, 3), np.uint8), None, "webp")
+    stylizer, strip = FakeStylizer(), encode(np.zeros((64, 4096, 3), np.uint8), None, "webp")
     options = Options(size="original", upscale=4, format=format)
     with pytest.raises(
         OptionsError, match=r"strip.webp: format webp cannot hold 16384 x 256 px: choose png or a smaller"
     ):
-        draw(artist, strip, "strip.webp", options, 10**6)
-    assert artist.seen == []
-    assert draw(artist, strip, "strip.webp", replace(options, upscale=2), 10**6).format == "webp"
-    assert artist.seen == ["strip.webp"]
+        draw(stylizer, strip, "strip.webp", options, 10**6)
+    assert stylizer.seen == []
+    assert draw(stylizer, strip, "strip.webp", replace(options, upscale=2), 10**6).format == "webp"
+    assert stylizer.seen == ["strip.webp"]
 
 
 def test_before_and_drawing_have_the_same_size_also_with_alpha() -> None:
     pixels, alpha = np.full((50, 31, 3), 7, np.uint8), np.zeros((50, 31), np.uint8)
-    drawing = draw(FakeArtist(), encode(pixels, alpha, "png"), "anna.png", Options(size=77), 10_000)
+    drawing = draw(FakeStylizer(), encode(pixels, alpha, "png"), "anna.png", Options(size=77), 10_000)
     with Image.open(io.BytesIO(before_picture(drawing))) as before, Image.open(io.BytesIO(drawing.data)) as after:
         assert before.size == after.size == (48, 77)
         assert after.mode == "RGBA"

@@ -139,7 +139,7 @@ class RayExecutor:
         if self._slots:
             self._since = now
         elif not self._actors and now - self._since < LOOK_SECONDS:
-            log.warning("no node has a place for an artist: waiting for one")
+            log.warning("no node has a place for a stylizer: waiting for one")
         elif now - self._since > (LOST_SECONDS if self._first.done() else START_SECONDS):
             what = "No node of the cluster has a free GPU or free cores" if nodes else "The cluster has no nodes left"
             self._give_up(ResourceError(f"{what}: add nodes or wait, then run the same command again."))
@@ -175,13 +175,13 @@ class RayExecutor:
         if isinstance(told, int):
             actor.slots = told
             self._count()
-            log.info("node %s: an artist with %d places, %d in all", actor.placement.node[:8], told, self._slots)
+            log.info("node %s: a stylizer with %d places, %d in all", actor.placement.node[:8], told, self._slots)
             if not self._first.done():
                 self._first.set_result(None)
             self._hand_out()
             return
         error = told or not_opened(problem)
-        log.warning("node %s: no artist there: %s", actor.placement.node[:8], error)
+        log.warning("node %s: no stylizer there: %s", actor.placement.node[:8], error)
         self._lose(actor, self._node_lost(actor, problem))
         if not self._actors and not self._first.done():
             self._give_up(error)
@@ -241,7 +241,7 @@ class RayExecutor:
         self._ray.kill(actor.handle)  # an actor that only did not answer must not write any more
         if not node_lost:
             self._strikes[actor.placement] = self._strikes.get(actor.placement, 0) + 1
-        log.warning("node %s: %s is gone", actor.placement.node[:8], "it" if node_lost else "an artist")
+        log.warning("node %s: %s is gone", actor.placement.node[:8], "it" if node_lost else "a stylizer")
         lost, actor.under_way = actor.under_way, set()
         for pending in lost:
             if pending.isolated and not node_lost:

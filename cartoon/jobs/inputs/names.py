@@ -30,8 +30,8 @@ def fitting(path: PurePosixPath) -> PurePosixPath:
 
 def with_ending(path: PurePosixPath, ending: str) -> PurePosixPath:
     """The path with its suffix replaced by an ending; the stem is cut where the name would be too long."""
-    stem, room = path.stem, PART_BYTES - _bytes(ending)
-    while _bytes(stem) > room:
+    stem, left = path.stem, PART_BYTES - _bytes(ending)
+    while _bytes(stem) > left:
         stem = stem[:-1]
     return path.with_name(stem + ending)
 

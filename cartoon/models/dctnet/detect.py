@@ -125,7 +125,7 @@ class _Walk:
         self._eps: float | None = None
         self._truncates = False
         self._sides: tuple[int, int] | None = None
-        self._room = MOST_ELEMENTS
+        self._budget = MOST_ELEMENTS
 
     def add(self, node: Node) -> None:
         """Work out one node; what it takes has been worked out before."""
@@ -136,8 +136,8 @@ class _Walk:
         with np.errstate(all="ignore"):  # what comes out infinite is refused where it is used
             result = np.asanyarray(self._value(node, given))
         if not gives_the_same:
-            self._check_room(result.shape)
-            self._room -= result.size
+            self._check_budget(result.shape)
+            self._budget -= result.size
         self._values[node.name] = result
 
     def weights(self, output: Node) -> Weights:
@@ -193,7 +193,7 @@ class _Walk:
             case "OnesLike", [x]:
                 return np.ones_like(x)
             case "Fill", [sides, value]:
-                self._check_room(sides.tolist())
+                self._check_budget(sides.tolist())
                 return np.full(sides.tolist(), value, np.float32).view(Picture)
             case "Pack", parts if all(part.ndim == 0 for part in parts):
                 return np.stack(parts)
@@ -234,14 +234,14 @@ class _Walk:
         padding, told = node.get("padding", ""), node.get("explicit_paddings", _NONE)[:8]
         if padding != "SAME" and (padding, told) != ("EXPLICIT", (0, 0, *pads, *pads, 0, 0)):
             raise Unfit(f"pads a kernel of {side} by {padding[:16]!r} {list(told)}")
-        self._check_room(kernel.shape)
-        self._room -= kernel.size
+        self._check_budget(kernel.shape)
+        self._budget -= kernel.size
         weight = np.array(kernel, np.float32)
         if not np.isfinite(weight).all():
             raise Unfit("has weights that are not finite")
         each = node.op == "DepthwiseConv2dNative"
         laid = weight.transpose(2, 3, 0, 1).reshape(-1, 1, side, side) if each else weight.transpose(3, 2, 0, 1)
-        self._check_room([*x.shape[:3], len(laid)])
+        self._check_budget([*x.shape[:3], len(laid)])
         padded = F.pad(_planes(x), pads * 2)
         result = _picture(F.conv2d(padded, torch.from_numpy(laid), stride=stride, groups=inner if each else 1))
         if not each:
@@ -261,7 +261,7 @@ class _Walk:
             _check_constant(constant, picture.shape[-1])
         if all(pictures) and one.shape[:-1] != other.shape[:-1]:
             raise Unfit(f"joins pictures of different sizes, {one.shape} and {other.shape}")
-        self._check_room(np.broadcast_shapes(one.shape, other.shape))
+        self._check_budget(np.broadcast_shapes(one.shape, other.shape))
         if work is np.divide and not other.all():
             raise Unfit("divides by zero")
         result: Array = work(*(one, other)[: work.nin])
@@ -284,9 +284,9 @@ class _Walk:
             raise Unfit("does not enlarge height and width twice, to the picture's size at most")
         return _picture(doubled(_planes(x), (0, wanted[0])))
 
-    def _check_room(self, shape: Sequence[int]) -> None:
+    def _check_budget(self, shape: Sequence[int]) -> None:
         """Raise Unfit for values of that shape where they are too many, all that were computed counted."""
-        if min(shape, default=0) < 0 or math.prod(shape) > self._room:
+        if min(shape, default=0) < 0 or math.prod(shape) > self._budget:
             raise Unfit("computes more numbers than any such graph")
 
 

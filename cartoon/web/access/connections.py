@@ -65,8 +65,8 @@ class ConnectionLimiter:
 
     def admit(self, connection: "GuardedConnection", address: str) -> bool:
         """A new connection is there; False when it has to go, as all the others are at work."""
-        crowded = self._from[address] >= max(1, self.most * 5 // 6) and not self._make_room(address)
-        if crowded or (len(self._open) >= self.most and not self._make_room(None)):
+        crowded = self._from[address] >= max(1, self.most * 5 // 6) and not self._close_idlest(address)
+        if crowded or (len(self._open) >= self.most and not self._close_idlest(None)):
             self._turned_away.add(connection)
             if len(self._turned_away) > LINGERING:
                 connection.drop()
@@ -84,7 +84,7 @@ class ConnectionLimiter:
             if not self._from[address]:
                 del self._from[address]
 
-    def _make_room(self, address: str | None) -> bool:
+    def _close_idlest(self, address: str | None) -> bool:
         for connection, place in self._open.items():  # the oldest first
             if connection.idle and address in (None, place):
                 self.left(connection)

@@ -66,7 +66,7 @@ class Limits:
             for account, _ in accounts:
                 account.left -= 1
 
-    def check_room(self, visitor: Visitor, size: int) -> None:
+    def check_quota(self, visitor: Visitor, size: int) -> None:
         """So many bytes are about to come; raises LimitError when the visitor has too many on the disk."""
         most = self._settings.visitor_mb
         self._look_up(visitor)

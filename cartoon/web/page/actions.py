@@ -85,7 +85,7 @@ class Actions:
             yield _delivered(self.backend.service, id, self.files.folder(visitor))
 
     def _draw(self, visitor: Visitor, upload: Upload | None, asked: dict[str, Any]) -> Drawing:
-        options = options_from(asked, self.backend.artist.styles)
+        options = options_from(asked, self.backend.stylizer.styles)
         path, name = sent_file(self.files, visitor, upload)
         settings = self.backend.settings
         with opened(path) as file:
@@ -94,7 +94,7 @@ class Actions:
             raise TooLargeError(
                 f"{name} is larger than {settings.max_upload_mb} MB (CARTOON_MAX_UPLOAD_MB): send a smaller one."
             )
-        return draw(self.backend.artist, data, name, options, settings.max_pixels)
+        return draw(self.backend.stylizer, data, name, options, settings.max_pixels)
 
     def _followed(self, id: str) -> Generator[JobStatus, None, None]:
         """Where a job stands at every change until it is at rest; a caller who goes away cancels it."""

@@ -85,7 +85,7 @@ class JobActions:
     def options_of(self, id: str) -> list[Any]:
         """The form's fields as the job has them, in the order of PAGE_FIELDS."""
         with sentences("Not found"):
-            return values_of(self._service.status(id).order.options, self.backend.artist.styles)
+            return values_of(self._service.status(id).order.options, self.backend.stylizer.styles)
 
     @property
     def _service(self) -> JobService:
@@ -130,8 +130,8 @@ class JobActions:
         }
 
     def _machine(self) -> str:
-        artist, running = self.backend.artist, self._service.states().get("running", 0)
-        line = machine_line(artist.device, artist.precision, running, self._service.photos_left())
+        stylizer, running = self.backend.stylizer, self._service.states().get("running", 0)
+        line = machine_line(stylizer.device, stylizer.precision, running, self._service.photos_left())
         return f'<p class="toon-quiet">{line}</p>'
 
 

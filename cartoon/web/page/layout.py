@@ -50,12 +50,12 @@ class PlainSpokenBlocks(gr.Blocks):
 
 def build(backend: Backend, files: VisitorFiles) -> gr.Blocks:
     """The whole page, wired; `files` must lie inside Gradio's cache."""
-    does, artist = Actions(backend, files), backend.artist
+    does, stylizer = Actions(backend, files), backend.stylizer
     # Nothing of Gradio's own sweeping: it empties the folder at every start, also of photos that an open page names.
     page = PlainSpokenBlocks(title="Cartoon", analytics_enabled=False, delete_cache=None, fill_width=True)
     with page:
         # A user's own styles are a matter of this server, not of what Cartoon is: they stand among the choices alone.
-        titles = [card.title.lower() for card in artist.styles if card.painter != PAINTED]
+        titles = [card.title.lower() for card in stylizer.styles if card.painter != PAINTED]
         looks = " or ".join(filter(None, (", ".join(titles[:-1]), titles[-1])))
         tagline = f"Your portraits as {html.escape(looks)}. No photo is passed on to any other service."
         gr.HTML(f"<h1>Cartoon</h1><p>{tagline}</p>", elem_id="toon-head")
@@ -63,13 +63,13 @@ def build(backend: Backend, files: VisitorFiles) -> gr.Blocks:
             with gr.Tab("One photo", id="one"):
                 one = _one_photo(does)
             with gr.Tab("Many photos", id="many"):
-                many = job_tab(artist.styles)
+                many = job_tab(stylizer.styles)
         machine = gr.HTML(elem_id="toon-machine")
         _endpoints(does)
         wire_jobs(page, JobActions(backend, files), tabs, many, machine)
         # A style file that was added while the server runs is on offer from the next visit on.
         page.load(
-            lambda: _styles_now(artist.styles),
+            lambda: _styles_now(stylizer.styles),
             None,
             [one.parts["style"], many.options.parts["style"]],
             queue=False,
@@ -96,7 +96,7 @@ def _one_photo(does: Actions) -> OptionFields:
                 height=320,
                 elem_id="toon-photo",
             )
-            options = option_fields(does.backend.artist.styles)
+            options = option_fields(does.backend.stylizer.styles)
             go = gr.Button("Cartoonize", variant="primary", size="lg")
         with gr.Column(scale=3, min_width=320):
             slider = gr.ImageSlider(
@@ -119,7 +119,7 @@ def _one_photo(does: Actions) -> OptionFields:
         [slider, download, status],
         preprocess=False,
         concurrency_id="drawing",
-        concurrency_limit=does.backend.artist.at_once,
+        concurrency_limit=does.backend.stylizer.at_once,
         api_visibility="private",
     )
     return options
@@ -140,7 +140,7 @@ def _endpoints(does: Actions) -> None:
         [drawn, status],
         preprocess=False,
         concurrency_id="drawing",
-        concurrency_limit=does.backend.artist.at_once,
+        concurrency_limit=does.backend.stylizer.at_once,
         api_name="cartoonize",
     )
     many.click(

@@ -20,7 +20,7 @@ from cartoon.web.answers import INTERNAL, QueueFullError, refusal_of, refused
 from cartoon.web.backend import Backend
 from cartoon.web.lifecycle import Readiness
 from cartoon.web.multipart import FormRules, receive
-from cartoon.web.photo import Studio, draw, options_from
+from cartoon.web.photo import WebStylizer, draw, options_from
 from cartoon.web.rest import health
 from cartoon.web.rest.form import form_of
 
@@ -48,9 +48,9 @@ class Queue:
         self._taken = 0
         self._pipeline = anyio.CapacityLimiter(at_once)
 
-    async def draw(self, request: Request, artist: Studio, upload: Upload, max_pixels: int) -> Drawing | None:
+    async def draw(self, request: Request, stylizer: WebStylizer, upload: Upload, max_pixels: int) -> Drawing | None:
         """The drawing, made in a worker thread; None when the client left while it waited. Raises QueueFullError."""
-        options = options_from(upload.fields, artist.styles)
+        options = options_from(upload.fields, stylizer.styles)
         if self._taken >= self._places:
             metrics.photo_failed(options.style, QueueFullError.code)
             raise QueueFullError(
@@ -62,13 +62,13 @@ class Queue:
             async with self._pipeline:
                 if await request.is_disconnected():
                     return None
-                return await anyio.to_thread.run_sync(self._draw, artist, upload, options, max_pixels)
+                return await anyio.to_thread.run_sync(self._draw, stylizer, upload, options, max_pixels)
         finally:
             self._taken -= 1
 
-    def _draw(self, artist: Studio, upload: Upload, options: Options, max_pixels: int) -> Drawing:
+    def _draw(self, stylizer: WebStylizer, upload: Upload, options: Options, max_pixels: int) -> Drawing:
         with self._readiness.work():  # the thread's own: it goes on when the request is cancelled
-            return draw(artist, upload.path.read_bytes(), upload.name, options, max_pixels)
+            return draw(stylizer, upload.path.read_bytes(), upload.name, options, max_pixels)
 
 
 def install(app: FastAPI, backend: Backend, readiness: Readiness) -> None:
@@ -76,9 +76,9 @@ def install(app: FastAPI, backend: Backend, readiness: Readiness) -> None:
 
     readiness: told to others by /readyz.
     """
-    artist, settings = backend.artist, backend.settings
+    stylizer, settings = backend.stylizer, backend.settings
     health.install(app, readiness)
-    queue = Queue(artist.at_once + MORE_AT_ONCE, settings.max_queue, readiness)
+    queue = Queue(stylizer.at_once + MORE_AT_ONCE, settings.max_queue, readiness)
     router = APIRouter()
 
     @router.post("/api/v1/cartoonize", openapi_extra=form_of(ONE_IMAGE.file_fields[0]))
@@ -95,7 +95,7 @@ def install(app: FastAPI, backend: Backend, readiness: Readiness) -> None:
 
         try:
             upload = await receive(request, staged, uploaded, ONE_IMAGE)
-            drawing = await queue.draw(request, artist, upload, settings.max_pixels)
+            drawing = await queue.draw(request, stylizer, upload, settings.max_pixels)
         except ClientDisconnect:
             return Response(status_code=400)
         finally:
@@ -106,7 +106,7 @@ def install(app: FastAPI, backend: Backend, readiness: Readiness) -> None:
     async def styles() -> list[dict[str, str]]:
         """The cards of the styles on offer."""
         shown = ("id", "title", "licence", "origin", "sha256")
-        return [{name: str(getattr(card, name)) for name in shown} for card in artist.styles]
+        return [{name: str(getattr(card, name)) for name in shown} for card in stylizer.styles]
 
     @router.api_route("/api/{rest:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"], include_in_schema=False)
     async def nothing_here(rest: str) -> Response:

@@ -35,7 +35,7 @@ from cartoon.jobs.store.open_job import OpenJob
 from cartoon.options import Options
 from cartoon.settings import Settings
 from tests import ROOT
-from tests.cluster_artist import POISON, load_mortal
+from tests.cluster_stylizer import POISON, load_mortal
 from tests.waiting import wait_for
 
 STORE_BYTES = 100 << 20
@@ -86,7 +86,7 @@ def cluster(apart: None) -> Iterator[Any]:
 
 @pytest.fixture
 def pids(tmp_path: Path) -> Path:
-    """Where artists leave a file for their process, with a line for each photo they begin."""
+    """Where stylizers leave a file for their process, with a line for each photo they begin."""
     folder = tmp_path / "pids"
     folder.mkdir()
     return folder
@@ -138,7 +138,7 @@ def assert_exactly_once(job: OpenJob) -> None:
 
 
 def busy(pids: Path) -> list[int]:
-    """Living artists that have drawn something."""
+    """Living stylizers that have drawn something."""
     return [int(mark.name) for mark in pids.iterdir() if mark.stat().st_size and Path(f"/proc/{mark.name}").exists()]
 
 
@@ -185,16 +185,16 @@ def test_a_node_that_joins_gets_work_and_a_job_goes_on_when_its_only_node_is_rep
     given = photos(tmp_path / "photos", 160)
     first, second = cluster.list_all_nodes()[1:]
     cluster.remove_node(second)
-    artists: list[set[str]] = []
+    stylizers: list[set[str]] = []
 
     def change(count: int) -> None:
         if count == 20:
-            artists.append({mark.name for mark in pids.iterdir()})
+            stylizers.append({mark.name for mark in pids.iterdir()})
             alone = executor.slots
             cluster.add_node(num_cpus=2, object_store_memory=STORE_BYTES)
-            wait_for(lambda: executor.slots > alone, 120, "the node that joined has no artist")
+            wait_for(lambda: executor.slots > alone, 120, "the node that joined has no stylizer")
         if count == 100:
-            artists.append({mark.name for mark in pids.iterdir() if mark.stat().st_size})
+            stylizers.append({mark.name for mark in pids.iterdir() if mark.stat().st_size})
             cluster.remove_node(first)
 
     with (
@@ -203,7 +203,7 @@ def test_a_node_that_joins_gets_work_and_a_job_goes_on_when_its_only_node_is_rep
     ):
         assert Counter(attempt.outcome for attempt in drawn(job, executor, change)) == {"done": 160}
     assert_exactly_once(job)
-    before, after = artists
+    before, after = stylizers
     assert len(before) == 1
     assert len(after) == 2, "the node that joined drew nothing"
 
@@ -222,9 +222,9 @@ def test_a_job_without_any_node_left_ends_and_can_go_on(
                 cluster.remove_node(node)
 
     with closing(begun(given, tmp_path / "out")) as job:
-        executor = on_cpus(cluster, pids)
-        with closing(executor), pytest.raises(ResourceError, match="run the same command again"):
-            drawn(job, executor, leave)
+        nodes = on_cpus(cluster, pids)
+        with closing(nodes), pytest.raises(ResourceError, match="run the same command again"):
+            drawn(job, nodes, leave)
         assert job.counts.done >= 20
         assert job.counts.remaining == 100 - job.counts.done, "no photo failed for want of a node"
     with (
@@ -242,7 +242,9 @@ def test_ctrl_c_leaves_a_job_that_the_same_command_without_a_cluster_goes_on_wit
 ) -> None:
     pytest.importorskip("ray", reason="Ray is not installed: requirements-cluster.txt")
     given = photos(tmp_path / "photos", 60, poison=2)
-    program = "from cartoon.cli.commands import app; from tests.cluster_artist import load_mortal; app(obj=load_mortal)"
+    program = (
+        "from cartoon.cli.commands import app; from tests.cluster_stylizer import load_mortal; app(obj=load_mortal)"
+    )
     command = [sys.executable, "-c", program, "run", str(given), "-o", str(tmp_path / "out"), "--size", "64", "--json"]
     environment = {**os.environ, "CARTOON_STYLES_DIR": str(pids), "CARTOON_DEVICE": "cpu"}
 
@@ -273,7 +275,7 @@ def test_ctrl_c_leaves_a_job_that_the_same_command_without_a_cluster_goes_on_wit
 
 @quietly
 @pytest.mark.slow
-def test_the_real_artist_draws_on_a_cluster_what_it_draws_here(apart: None, tmp_path: Path) -> None:
+def test_the_real_stylizer_draws_on_a_cluster_what_it_draws_here(apart: None, tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="Ray is not installed: requirements-cluster.txt")
     examples = [str(path) for path in sorted((ROOT / "assets" / "examples").glob("*.jpg"))[:4]]
     for out, more in (("ray", ["--cluster", "auto"]), ("here", [])):
@@ -308,7 +310,7 @@ def test_an_address_where_nobody_listens_is_refused(apart: None) -> None:
 
 @quietly
 @pytest.mark.slow
-def test_an_artist_that_cannot_be_loaded_is_told_at_once(cluster: Any) -> None:
+def test_a_stylizer_that_cannot_be_loaded_is_told_at_once(cluster: Any) -> None:
     with pytest.raises(ResourceError, match="no weights today"):
         RayExecutor(WorkerSpec(load_nothing, Settings(device="cpu"), cluster=cluster.address))
 
@@ -351,5 +353,5 @@ def node(name: str, cpu: float = 0, gpu: float = 0) -> dict[str, Any]:
         ([], "auto", []),
     ],
 )
-def test_places_for_artists(nodes: list[dict[str, Any]], device: str, wanted: list[Placement]) -> None:
+def test_places_for_stylizers(nodes: list[dict[str, Any]], device: str, wanted: list[Placement]) -> None:
     assert placements(nodes, device, cores=2) == wanted

@@ -20,10 +20,11 @@ from cartoon.jobs.executors.ray import RayExecutor
 from cartoon.jobs.model import Result, Task
 from cartoon.options import Options
 from cartoon.settings import Settings
-from tests.fakes import FakeArtist, TroubledArtist, load_fake, spec_of
+from tests.fakes import FakeStylizer, TroubledStylizer, load_fake, spec_of
 from tests.waiting import PATIENCE, wait_for
 
-MADE_FROM_A_SPEC = (ThreadExecutor, ProcessExecutor, IsolatedExecutor, FairExecutor, RayExecutor)
+Kind = type[ThreadExecutor | ProcessExecutor | IsolatedExecutor | FairExecutor | RayExecutor]
+MADE_FROM_A_SPEC: tuple[Kind, ...] = (ThreadExecutor, ProcessExecutor, IsolatedExecutor, FairExecutor, RayExecutor)
 
 
 @pytest.fixture
@@ -42,10 +43,12 @@ def task(tmp_path: Path) -> Callable[[int], Task]:
 
 
 @pytest.mark.parametrize("kind", MADE_FROM_A_SPEC)
-def test_each_is_made_from_a_spec_alone_and_asked_in_one_way(kind: type) -> None:
+def test_each_is_made_from_a_spec_alone_and_asked_in_one_way(kind: Kind) -> None:
     asked = [one for one in inspect.signature(kind).parameters.values() if one.default is inspect.Parameter.empty]
     assert [one.annotation for one in asked] == [WorkerSpec]
-    ask = kind.share if kind is FairExecutor else kind.submit  # the fair one is asked through the share of a job
+    ask = (
+        kind.share if issubclass(kind, FairExecutor) else kind.submit
+    )  # the fair one is asked through the share of a job
     told = inspect.signature(ask).parameters
     assert list(told) == (["self", "priority"] if kind is FairExecutor else ["self", "task", "isolated"])
 
@@ -59,7 +62,7 @@ def test_each_draws_the_same_files(
         executor = made.share() if isinstance(made, FairExecutor) else made
         results = [executor.submit(task(number), isolated=isolated).result(PATIENCE) for number in (1, 0)]
     assert [type(result.error) for result in results] == [type(None), UnsupportedError]
-    with closing(ThreadExecutor(spec_of(FakeArtist()))) as here:
+    with closing(ThreadExecutor(spec_of(FakeStylizer()))) as here:
         again = here.submit(task(1)).result(PATIENCE)
     assert (results[0].sha256, results[0].size) == (again.sha256, again.size) != ("", 0)
 
@@ -73,7 +76,7 @@ def test_what_waits_is_cancelled_when_an_executor_closes_and_what_is_drawn_is_fi
         began.release()
         assert door.wait(PATIENCE)
 
-    executor = ThreadExecutor(spec_of(TroubledArtist(hold)))
+    executor = ThreadExecutor(spec_of(TroubledStylizer(hold)))
     assert executor.slots == 1 + LOOK_AHEAD
     futures = [executor.submit(task(number)) for number in range(1, 7)]
     for _ in range(executor.slots):
@@ -92,7 +95,7 @@ def test_whatever_a_stylizer_does_whoever_waits_hears_of_it(task: Callable[[int]
     def leave(name: str) -> None:
         raise SystemExit(name)
 
-    with closing(ThreadExecutor(spec_of(TroubledArtist(leave)))) as executor:
+    with closing(ThreadExecutor(spec_of(TroubledStylizer(leave)))) as executor:
         assert isinstance(executor.submit(task(1)).exception(PATIENCE), SystemExit)
         assert isinstance(executor.submit(task(2)).exception(PATIENCE), SystemExit), "its thread still serves"
 
@@ -118,8 +121,8 @@ class Refusing:
 def test_a_share_hands_on_what_its_executor_refuses_and_no_more_than_it_has_slots_for(
     task: Callable[[int], Task],
 ) -> None:
-    refusing = Refusing(spec_of(FakeArtist()))
-    fair = FairExecutor(spec_of(FakeArtist()), lambda spec: refusing)
+    refusing = Refusing(spec_of(FakeStylizer()))
+    fair = FairExecutor(spec_of(FakeStylizer()), lambda spec: refusing)
     share = fair.share()
     assert share.slots == SHARE_DEPTH
     first, second = share.submit(task(1)), share.submit(task(2))
@@ -133,7 +136,7 @@ def test_a_share_hands_on_what_its_executor_refuses_and_no_more_than_it_has_slot
 
 
 def test_a_share_hears_of_what_its_executor_calls_off(task: Callable[[int], Task]) -> None:
-    refusing = Refusing(spec_of(FakeArtist()))
-    first = FairExecutor(spec_of(FakeArtist()), lambda spec: refusing).share().submit(task(1))
+    refusing = Refusing(spec_of(FakeStylizer()))
+    first = FairExecutor(spec_of(FakeStylizer()), lambda spec: refusing).share().submit(task(1))
     refusing.given[0].cancel()
     assert isinstance(first.exception(PATIENCE), ResourceError)

@@ -33,8 +33,8 @@ def names_of(items: list[Item]) -> list[str]:
     return [item.name for item in items]
 
 
-def zip_of(path: Path, members: dict[str, bytes], **how: int) -> Path:
-    with zipfile.ZipFile(path, "w", **how) as bundle:
+def zip_of(path: Path, members: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> Path:
+    with zipfile.ZipFile(path, "w", compression) as bundle:
         for name, content in members.items():
             bundle.writestr(name, content)
     return path

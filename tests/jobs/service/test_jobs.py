@@ -8,8 +8,9 @@ import threading
 import time
 import zipfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +22,10 @@ from cartoon.images.encode import encode
 from cartoon.jobs.service import fairness, scheduler
 from cartoon.jobs.service.creation import JobRequest, Sent
 from cartoon.jobs.service.jobs import JobService
-from cartoon.jobs.store import journal, salvage
+from cartoon.jobs.store import salvage
 from cartoon.options import Options
 from tests import ROOT
-from tests.fakes import CARDS, FakeArtist, TroubledArtist, spec_of
+from tests.fakes import CARDS, FakeStylizer, TroubledStylizer, spec_of
 from tests.waiting import PATIENCE, wait_for
 
 SMALL = Options(size=64)
@@ -72,7 +73,7 @@ class Doorkeeper:
         self.came.append(name)
         self.reached.release()
         assert self.free.wait(PATIENCE)
-        time.sleep(0.02)  # as drawing takes some time, a lane has its next photo ready when its turn comes
+        time.sleep(0.02)  # as drawing takes some time, a worker has its next photo ready when its turn comes
 
 
 @pytest.fixture
@@ -81,7 +82,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_a_job_is_drawn_and_every_photo_has_its_outcome(root: Path, tmp_path: Path) -> None:
-    service = JobService(root, spec_of(FakeArtist()), model_of, PIXELS)
+    service = JobService(root, spec_of(FakeStylizer()), model_of, PIXELS)
     id = service.create(
         send(tmp_path / "in", "a.png", "bad.jpg", "b.jpg", "b.png"), JobRequest(SMALL, "ann", title="party")
     )
@@ -97,7 +98,7 @@ def test_a_job_is_drawn_and_every_photo_has_its_outcome(root: Path, tmp_path: Pa
 
 
 def test_jobs_are_seen_by_their_owner_alone_and_by_whoever_has_the_id(root: Path, tmp_path: Path) -> None:
-    service = JobService(root, spec_of(FakeArtist()), model_of, PIXELS)
+    service = JobService(root, spec_of(FakeStylizer()), model_of, PIXELS)
     one = service.create(send(tmp_path / "1", "a.png"), JobRequest(SMALL, "ann"))
     two = service.create(send(tmp_path / "2", "a.png"), JobRequest(SMALL, "bob"))
     three = service.create(send(tmp_path / "3", "a.png"), JobRequest(SMALL, "ann"))
@@ -111,7 +112,7 @@ def test_jobs_are_seen_by_their_owner_alone_and_by_whoever_has_the_id(root: Path
 
 
 def test_what_cannot_become_a_job_leaves_nothing(root: Path, tmp_path: Path) -> None:
-    service = JobService(root, spec_of(FakeArtist()), model_of, PIXELS)
+    service = JobService(root, spec_of(FakeStylizer()), model_of, PIXELS)
     with pytest.raises(InputError, match="no photo"):
         service.create([], JobRequest(SMALL))
     with pytest.raises(StyleError):
@@ -122,14 +123,14 @@ def test_what_cannot_become_a_job_leaves_nothing(root: Path, tmp_path: Path) -> 
 
 def test_pause_starts_nothing_further_and_resume_goes_on(root: Path, tmp_path: Path) -> None:
     door = Doorkeeper()
-    service = JobService(root, spec_of(TroubledArtist(door)), model_of, PIXELS)
+    service = JobService(root, spec_of(TroubledStylizer(door)), model_of, PIXELS)
     names = [f"{n}.png" for n in range(12)]
     id = service.create(send(tmp_path / "in", *names), JobRequest(SMALL))
     door.reached.acquire()
     service.pause(id)
     door.free.set()
     assert at_rest(service, id) == "paused"
-    time.sleep(0.2)
+    wait_for(lambda: not service.status(id).busy)  # what was begun has ended
     settled = service.status(id).counts.settled
     assert 0 < settled <= 6 < len(names)
     service.resume(id)
@@ -140,7 +141,7 @@ def test_pause_starts_nothing_further_and_resume_goes_on(root: Path, tmp_path: P
 
 def test_a_service_opened_over_the_same_root_goes_on(root: Path, tmp_path: Path) -> None:
     door = Doorkeeper()
-    service = JobService(root, spec_of(TroubledArtist(door)), model_of, PIXELS)
+    service = JobService(root, spec_of(TroubledStylizer(door)), model_of, PIXELS)
     names = [f"{n}.png" for n in range(12)]
     id = service.create(send(tmp_path / "in", *names), JobRequest(SMALL, "ann"))
     paused = service.create(send(tmp_path / "in2", *names), JobRequest(SMALL, "ann"))
@@ -149,7 +150,7 @@ def test_a_service_opened_over_the_same_root_goes_on(root: Path, tmp_path: Path)
     door.free.set()
     service.close()
     before = set(door.came)
-    again = FakeArtist()
+    again = FakeStylizer()
     service = JobService(root, spec_of(again), model_of, PIXELS)
     assert at_rest(service, id) == "finished"
     assert service.status(id).counts.done == len(names)
@@ -166,19 +167,19 @@ def test_cancel_keeps_what_was_done_and_retry_draws_the_failed_alone(root: Path,
         if name in broken:
             raise ZeroDivisionError
 
-    artist = TroubledArtist(trouble)
-    service = JobService(root, spec_of(artist), model_of, PIXELS)
+    stylizer = TroubledStylizer(trouble)
+    service = JobService(root, spec_of(stylizer), model_of, PIXELS)
     id = service.create(send(tmp_path / "in", *(f"{n}.png" for n in range(5))), JobRequest(SMALL))
     assert at_rest(service, id) == "finished"
     assert service.status(id).counts.failed == 2
     assert [attempt.item.name for attempt in service.failures(id)] == ["1.png", "3.png"]
     assert {attempt.item.name for attempt in service.latest(id, 9)} == {"0.png", "2.png", "4.png"}
     broken.clear()
-    artist.seen.clear()
+    stylizer.seen.clear()
     service.retry(id)
     assert at_rest(service, id) == "finished"
     assert service.status(id).counts.done == 5
-    assert sorted(artist.seen) == ["1.png", "3.png"]
+    assert sorted(stylizer.seen) == ["1.png", "3.png"]
     assert service.failures(id) == []
     assert {attempt.item.name for attempt in service.latest(id, 2)} == {"1.png", "3.png"}, "tried again, they came last"
     service.cancel(id)  # of a finished job: nothing happens
@@ -190,16 +191,15 @@ def test_cancel_keeps_what_was_done_and_retry_draws_the_failed_alone(root: Path,
 
 def test_two_jobs_share_the_machine_by_their_priorities(root: Path, tmp_path: Path) -> None:
     door = Doorkeeper()
-    service = JobService(root, spec_of(TroubledArtist(door)), model_of, PIXELS)
+    service = JobService(root, spec_of(TroubledStylizer(door)), model_of, PIXELS)
     first = service.create(send(tmp_path / "1", *(f"first{n:02}.png" for n in range(40))), JobRequest(SMALL))
     for _ in range(3):
         door.reached.acquire()
     second = service.create(
         send(tmp_path / "2", *(f"second{n:02}.png" for n in range(40))), JobRequest(SMALL, priority=3)
     )
-    while service.status(second).state != "running":
-        time.sleep(0.01)
-    time.sleep(0.3)  # until its lane is filled
+    wait_for(lambda: service.status(second).state == "running")
+    time.sleep(0.3)  # until its worker has photos waiting, which nothing public tells
     door.free.set()
     assert {at_rest(service, first), at_rest(service, second)} == {"finished"}
     shared = door.came[3:27]
@@ -208,7 +208,7 @@ def test_two_jobs_share_the_machine_by_their_priorities(root: Path, tmp_path: Pa
 
 
 def test_old_jobs_are_swept_when_they_are_over(root: Path, tmp_path: Path) -> None:
-    service = JobService(root, spec_of(FakeArtist()), model_of, PIXELS)
+    service = JobService(root, spec_of(FakeStylizer()), model_of, PIXELS)
     id = service.create(send(tmp_path / "in", "a.png"), JobRequest(SMALL))
     at_rest(service, id)
     service.sweep(3600)
@@ -220,7 +220,7 @@ def test_old_jobs_are_swept_when_they_are_over(root: Path, tmp_path: Path) -> No
 
 
 def test_a_job_that_cannot_be_read_hides_no_other(root: Path, tmp_path: Path) -> None:
-    service = JobService(root, spec_of(FakeArtist()), model_of, PIXELS)
+    service = JobService(root, spec_of(FakeStylizer()), model_of, PIXELS)
     id = service.create(send(tmp_path / "in", "a.png"), JobRequest(SMALL, "ann"))
     strange = root / ("f" * 32)
     strange.mkdir()
@@ -246,14 +246,18 @@ def open_files(under: Path) -> list[str]:
 
 
 def test_a_job_has_one_owner_whatever_is_said_to_it_while_others_are_looked_at(root: Path, tmp_path: Path) -> None:
-    artist = TroubledArtist(lambda name: time.sleep(0.01))
-    service = JobService(root, spec_of(artist), model_of, PIXELS)
+    stylizer = TroubledStylizer(lambda name: time.sleep(0.01))  # drawing takes some time
+    service = JobService(root, spec_of(stylizer), model_of, PIXELS)
     others = [service.create(send(tmp_path / "in", "x.png"), JobRequest(SMALL, "ann")) for _ in range(40)]
     for other in others:
         assert at_rest(service, other) == "finished"
-    artist.seen.clear()
+    stylizer.seen.clear()
     names = [f"{n}.png" for n in range(30)]
     id = service.create(send(tmp_path / "in", *names), JobRequest(SMALL, "ann"))
+
+    def drawn_more_than(count: int) -> bool:
+        return len(stylizer.seen) > count or service.status(id).state == "finished"
+
     for _ in range(12):
         wait_for(lambda: service.status(id).busy or service.status(id).state == "finished")
         service.pause(id)
@@ -261,23 +265,25 @@ def test_a_job_has_one_owner_whatever_is_said_to_it_while_others_are_looked_at(r
             service.rows(other)
         service.resume(id)
         assert open_files(root).count(str(root / id / "journal.jsonl")) <= 1
-        time.sleep(0.02)
+        wait_for(partial(drawn_more_than, len(stylizer.seen)))
     service.cancel(id)
     wait_for(lambda: not service.status(id).busy)
-    drawn = list(artist.seen)
+    drawn = list(stylizer.seen)
     assert drawn
-    time.sleep(0.3)
-    assert artist.seen == drawn, "cancelled, it draws no more"
+    later = service.create(send(tmp_path / "in", "later.png"), JobRequest(SMALL, "eve"))
+    assert at_rest(service, later) == "finished"
+    assert stylizer.seen == [*drawn, "later.png"], "cancelled, it draws no more, though others do"
+    stylizer.seen.remove("later.png")
     assert max(Counter(drawn).values()) == 1
     service.resume(id)
     assert at_rest(service, id) == "finished"
-    assert Counter(artist.seen) == dict.fromkeys(names, 1)
+    assert Counter(stylizer.seen) == dict.fromkeys(names, 1)
     service.close()
     assert open_files(root) == []
 
 
 def test_looking_waits_for_no_disk(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    service = JobService(root, spec_of(FakeArtist()), model_of, PIXELS)
+    service = JobService(root, spec_of(FakeStylizer()), model_of, PIXELS)
     id = service.create(send(tmp_path / "in", "a.png"), JobRequest(SMALL, "ann"))
     at_rest(service, id)
     stuck, free, fsync = threading.Event(), threading.Event(), os.fsync
@@ -288,17 +294,19 @@ def test_looking_waits_for_no_disk(root: Path, tmp_path: Path, monkeypatch: pyte
         fsync(file)
 
     drawn = service.create(send(tmp_path / "in", *(f"{n}.png" for n in range(9))), JobRequest(SMALL, "ann"))
-    monkeypatch.setattr(journal.os, "fsync", slow)
+    monkeypatch.setattr(os, "fsync", slow)
     with ThreadPoolExecutor(3) as pool:
         assert stuck.wait(PATIENCE)
         said = pool.submit(service.pause, drawn)
-        looks = [pool.submit(service.jobs, "ann"), pool.submit(service.states), pool.submit(service.rows, drawn)]
-        looks += [
-            pool.submit(service.status, drawn),
-            pool.submit(service.latest, drawn, 9),
-            pool.submit(service.photos_left),
+        looks: list[Callable[[], object]] = [
+            partial(service.jobs, "ann"),
+            service.states,
+            partial(service.rows, drawn),
+            partial(service.status, drawn),
+            partial(service.latest, drawn, 9),
+            service.photos_left,
         ]
-        for look in looks:
+        for look in [pool.submit(look) for look in looks]:
             look.result(PATIENCE / 2)
         assert not said.done()
         assert service.status(drawn).state == "paused", "what was said holds before it is written"
@@ -308,7 +316,7 @@ def test_looking_waits_for_no_disk(root: Path, tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_list_of_many_jobs_reads_no_file(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    service = JobService(root, spec_of(FakeArtist()), model_of, PIXELS)
+    service = JobService(root, spec_of(FakeStylizer()), model_of, PIXELS)
     ids = [service.create(send(tmp_path / "in", "a.png"), JobRequest(SMALL, "ann")) for _ in range(25)]
     for id in ids:
         at_rest(service, id)
@@ -327,7 +335,7 @@ def test_jobs_that_wait_have_neither_a_thread_nor_an_open_file(
 ) -> None:
     monkeypatch.setattr(scheduler, "TURN_SECONDS", 10 * PATIENCE)
     door = Doorkeeper()
-    service = JobService(root, spec_of(TroubledArtist(door)), model_of, PIXELS)
+    service = JobService(root, spec_of(TroubledStylizer(door)), model_of, PIXELS)
     ids = [service.create(send(tmp_path / "in", "a.png", "b.png"), JobRequest(SMALL, f"{n % 3}")) for n in range(40)]
     wait_for(lambda: service.states() == {"running": fairness.AT_ONCE, "waiting": 40 - fairness.AT_ONCE})
     wait_for(lambda: len(open_files(root)) == 3 * fairness.AT_ONCE)  # each a journal, marks and a lock
@@ -344,8 +352,8 @@ def test_an_owner_with_many_large_jobs_keeps_nobody_waiting(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scheduler, "TURN_SECONDS", 0.0)
-    artist = TroubledArtist(lambda name: time.sleep(0.005))
-    service = JobService(root, spec_of(artist), model_of, PIXELS)
+    stylizer = TroubledStylizer(lambda name: time.sleep(0.005))  # drawing takes some time
+    service = JobService(root, spec_of(stylizer), model_of, PIXELS)
     many = [
         service.create(send(tmp_path / "in", *(f"{n}-{m}.png" for m in range(20))), JobRequest(SMALL, "ann"))
         for n in range(12)
@@ -354,11 +362,11 @@ def test_an_owner_with_many_large_jobs_keeps_nobody_waiting(
     assert at_rest(service, one) == "finished"
     assert sum(service.status(id).state == "finished" for id in many) < 12, "it did not wait for all of them"
     assert {at_rest(service, id) for id in many} == {"finished"}
-    assert max(Counter(artist.seen).values()) == 1, "whoever gave way draws nothing twice"
+    assert max(Counter(stylizer.seen).values()) == 1, "whoever gave way draws nothing twice"
     service.close()
 
 
-class TestRota:
+class TestFairness:
     def test_the_owner_with_the_fewest_places_goes_next_then_priority_then_the_order(self) -> None:
         ann, bob, urgent = fairness.Claim("1", "ann"), fairness.Claim("2", "bob"), fairness.Claim("3", "bob", 5)
         assert fairness.next_of([ann, bob, urgent], []) is urgent
@@ -386,27 +394,27 @@ def test_a_second_service_over_the_same_folder_is_refused(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cartoon.jobs.store.lock.HOLD_SECONDS", 0.1)
-    service = JobService(root, spec_of(FakeArtist()), model_of, PIXELS)
+    service = JobService(root, spec_of(FakeStylizer()), model_of, PIXELS)
     id = service.create(send(tmp_path / "in", "a.png"), JobRequest(SMALL))
     with pytest.raises(BusyError, match=f"{tmp_path}.*CARTOON_DATA_DIR"):
-        JobService(root, spec_of(FakeArtist()), model_of, PIXELS)
+        JobService(root, spec_of(FakeStylizer()), model_of, PIXELS)
     assert at_rest(service, id) == "finished"
     service.close()
-    JobService(root, spec_of(FakeArtist()), model_of, PIXELS).close()
+    JobService(root, spec_of(FakeStylizer()), model_of, PIXELS).close()
 
 
 def test_a_folder_of_jobs_that_cannot_be_used_is_named(root: Path) -> None:
     root.write_bytes(b"a file")
     with pytest.raises(StorageError, match=f"{root}.*CARTOON_DATA_DIR"):
-        JobService(root, spec_of(FakeArtist()), model_of, PIXELS)
+        JobService(root, spec_of(FakeStylizer()), model_of, PIXELS)
 
 
 def test_the_lock_of_a_killed_server_holds_nobody_up(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from tests.fakes import FakeArtist, spec_of\n"
+        "import signal, sys; from pathlib import Path; from tests.fakes import FakeStylizer, spec_of\n"
         "from cartoon.jobs.service.jobs import JobService\n"
-        "service = JobService(Path(sys.argv[1]), spec_of(FakeArtist()), str, 10**6); "
-        "print('open', flush=True); time.sleep(60)"
+        "service = JobService(Path(sys.argv[1]), spec_of(FakeStylizer()), str, 10**6); "
+        "print('open', flush=True); signal.pause()"
     )
     with subprocess.Popen([sys.executable, "-c", code, str(root)], cwd=ROOT, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -414,9 +422,9 @@ def test_the_lock_of_a_killed_server_holds_nobody_up(root: Path, monkeypatch: py
         with monkeypatch.context() as patch:
             patch.setattr("cartoon.jobs.store.lock.HOLD_SECONDS", 0.1)
             with pytest.raises(BusyError):
-                JobService(root, spec_of(FakeArtist()), model_of, PIXELS)
+                JobService(root, spec_of(FakeStylizer()), model_of, PIXELS)
         process.send_signal(signal.SIGKILL)
-    JobService(root, spec_of(FakeArtist()), model_of, PIXELS).close()
+    JobService(root, spec_of(FakeStylizer()), model_of, PIXELS).close()
 
 
 @pytest.fixture
@@ -432,7 +440,7 @@ def read_only(tmp_path: Path) -> Iterator[tuple[Path, list[str]]]:
 
 def test_what_cannot_be_removed_is_said_and_stays(read_only: tuple[Path, list[str]], tmp_path: Path) -> None:
     place, lock_it = read_only
-    service = JobService(place / "jobs", spec_of(FakeArtist()), model_of, PIXELS)
+    service = JobService(place / "jobs", spec_of(FakeStylizer()), model_of, PIXELS)
     id = service.create(send(tmp_path / "in", "a.png"), JobRequest(SMALL, "ann"))
     at_rest(service, id)
     halted = service.create(send(tmp_path / "in", "a.png"), JobRequest(SMALL, "ann"))
@@ -453,12 +461,12 @@ def test_what_cannot_be_removed_is_said_and_stays(read_only: tuple[Path, list[st
 
 
 def test_a_job_that_was_half_removed_does_not_come_back(root: Path, tmp_path: Path) -> None:
-    service = JobService(root, spec_of(FakeArtist()), model_of, PIXELS)
+    service = JobService(root, spec_of(FakeStylizer()), model_of, PIXELS)
     id = service.create(send(tmp_path / "in", "a.png"), JobRequest(SMALL, "ann"))
     at_rest(service, id)
     service.close()
     (root / id).rename(root / f".gone-{id}")  # as a process leaves it that is killed while it removes
-    service = JobService(root, spec_of(FakeArtist()), model_of, PIXELS)
+    service = JobService(root, spec_of(FakeStylizer()), model_of, PIXELS)
     assert service.jobs("ann") == []
     service.sweep(3600)
     assert list(root.iterdir()) == []
@@ -493,7 +501,7 @@ def hostile_zip(path: Path) -> Path:
 
 
 def test_one_hostile_name_in_a_zip_keeps_nothing_from_being_drawn(root: Path, tmp_path: Path) -> None:
-    service = JobService(root, spec_of(FakeArtist()), model_of, PIXELS)
+    service = JobService(root, spec_of(FakeStylizer()), model_of, PIXELS)
     path = hostile_zip(tmp_path / "0")
     id = service.create([Sent(path, "holiday.zip"), *send(tmp_path / "in", "plain.png", "z.png")], JobRequest(SMALL))
     assert at_rest(service, id) == "finished"
@@ -507,7 +515,7 @@ def test_one_hostile_name_in_a_zip_keeps_nothing_from_being_drawn(root: Path, tm
 
 @pytest.mark.parametrize("data", [b"no zip", b"PK\x03\x04 broken"])
 def test_a_refused_zip_goes_by_the_name_its_owner_knows(root: Path, tmp_path: Path, data: bytes) -> None:
-    service = JobService(root, spec_of(FakeArtist()), model_of, PIXELS)
+    service = JobService(root, spec_of(FakeStylizer()), model_of, PIXELS)
     (tmp_path / "0").write_bytes(data)
     id = service.create([Sent(tmp_path / "0", "holiday.zip"), *send(tmp_path / "in", "a.png")], JobRequest(SMALL))
     assert at_rest(service, id) == "finished"

@@ -14,7 +14,7 @@ from cartoon.jobs.service.creation import JobRequest
 from cartoon.jobs.service.jobs import JobService
 from cartoon.jobs.store import salvage
 from tests import ROOT
-from tests.fakes import FakeArtist, spec_of
+from tests.fakes import FakeStylizer, spec_of
 from tests.jobs.service.test_jobs import PIXELS, SMALL, at_rest, model_of, send
 
 
@@ -42,7 +42,7 @@ def test_two_hundred_random_damages(seed: int) -> None:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """The folder of a finished job of four photos, one of them bad, that nobody has open."""
-    service = JobService(tmp_path / "jobs", spec_of(FakeArtist()), model_of, PIXELS)
+    service = JobService(tmp_path / "jobs", spec_of(FakeStylizer()), model_of, PIXELS)
     id = service.create(
         send(tmp_path / "in", "a.png", "bad.jpg", "b.png", "c.png"), JobRequest(SMALL, "ann", title="four")
     )
@@ -52,7 +52,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def opened(folder: Path) -> JobService:
-    return JobService(folder.parent, spec_of(FakeArtist()), model_of, PIXELS)
+    return JobService(folder.parent, spec_of(FakeStylizer()), model_of, PIXELS)
 
 
 def rewrite(path: Path, change: Callable[[list[str]], list[str]]) -> None:

@@ -18,7 +18,7 @@ from cartoon.jobs.service.creation import JobRequest, Sent
 from cartoon.jobs.service.jobs import JobService
 from cartoon.options import Options
 from cartoon.settings import Settings
-from tests.fakes import FakeArtist, TroubledArtist, load_fake, spec_of
+from tests.fakes import FakeStylizer, TroubledStylizer, load_fake, spec_of
 from tests.waiting import PATIENCE, wait_for
 
 FILES = ("manifest.json", "items.jsonl", "journal.jsonl")
@@ -105,12 +105,12 @@ def test_beside_other_jobs_their_manifests_alone_are_read(photos: Path, tmp_path
 
 
 def test_an_interrupted_overwriting_run_reads_each_file_once(photos: Path, tmp_path: Path, reads: Reads) -> None:
-    def interrupted(settings: Settings) -> FakeArtist:
+    def interrupted(settings: Settings) -> FakeStylizer:
         def trouble(name: str) -> None:
             if name == "2.png":
                 os.kill(os.getpid(), 2)
 
-        return TroubledArtist(trouble)
+        return TroubledStylizer(trouble)
 
     request = Request((photos,), tmp_path / "out", None, True, as_json=True)
     settings = Settings(data_dir=tmp_path / "data")
@@ -128,7 +128,7 @@ def test_a_server_that_goes_on_reads_each_file_once(tmp_path: Path, reads: Reads
         begun.set()
         time.sleep(0.1)
 
-    service = JobService(tmp_path / "jobs", spec_of(TroubledArtist(slowly)), lambda style: "m", 10**6)
+    service = JobService(tmp_path / "jobs", spec_of(TroubledStylizer(slowly)), lambda style: "m", 10**6)
     sent = [Sent(photo(tmp_path, number), f"{number}.png") for number in range(40)]
     id = service.create(sent, JobRequest(Options(size=64), "ann"))
     assert begun.wait(PATIENCE)
@@ -136,7 +136,7 @@ def test_a_server_that_goes_on_reads_each_file_once(tmp_path: Path, reads: Reads
     service.close()
     assert service.status(id).counts.remaining
     reads.of.clear()
-    service = JobService(tmp_path / "jobs", spec_of(FakeArtist()), lambda style: "m", 10**6)
+    service = JobService(tmp_path / "jobs", spec_of(FakeStylizer()), lambda style: "m", 10**6)
     try:
         service.resume(id)
         wait_for(lambda: service.status(id).state == "finished" and not service.status(id).busy)

@@ -16,9 +16,9 @@ from tests.serving import Served, nobody, running
 from tests.waiting import wait_for
 
 PICTURE = encode(np.full((30, 40, 3), 90, np.uint8), None, "png")
-ROOM = 40
+CONNECTIONS = 40
 """Connections that fit."""
-DESCRIPTORS = SPARE_DESCRIPTORS + 2 * ROOM
+DESCRIPTORS = SPARE_DESCRIPTORS + 2 * CONNECTIONS
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def test_when_all_are_at_work_the_next_is_told_to_come_back(served: Served, plai
     cookie = page.headers["set-cookie"].partition(";")[0]
     ask = f"GET /gradio_api/heartbeat/x HTTP/1.1\r\nHost: localhost\r\nCookie: {cookie}\r\n\r\n".encode()
     with ExitStack() as stack:
-        streams = [connect(served, stack) for _ in range(ROOM * 5 // 6)]  # one address's share
+        streams = [connect(served, stack) for _ in range(CONNECTIONS * 5 // 6)]  # one address's share
         for stream in streams:
             stream.sendall(ask)
             assert b"200" in stream.recv(64)

@@ -1,16 +1,31 @@
 """Names and origins, case by case; and what a start says about who can come in."""
 
+from typing import TYPE_CHECKING, TypedDict
+
 import pytest
 
 from cartoon.settings import Settings
 from cartoon.web.access.hosts import Hosts, is_loopback
 from cartoon.web.serve import exposure
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
 OWN = "localhost:7860"
 
 
-def refusal(method: str = "GET", listed: tuple[str, ...] = (), framed: bool = False, **headers: str) -> str:
-    told = {"host": OWN, **{name.replace("_", "-"): value for name, value in headers.items()}}
+class Told(TypedDict, total=False):
+    """Headers, with _ for -."""
+
+    host: str
+    origin: str
+    sec_fetch_site: str
+    sec_fetch_mode: str
+    sec_fetch_dest: str
+
+
+def refusal(method: str = "GET", listed: tuple[str, ...] = (), framed: bool = False, **headers: "Unpack[Told]") -> str:
+    told = {"host": OWN, **{name.replace("_", "-"): str(value) for name, value in headers.items()}}
     return Hosts(listed, framed).refusal(method, "http", told)
 
 
@@ -116,9 +131,7 @@ def test_only_pages_of_its_own_may_send(host: str, origin: str, listed: tuple[st
         ("GET", {"sec_fetch_site": "cross-site", "sec_fetch_mode": "navigate", "sec_fetch_dest": "iframe"}, True, True),
     ],
 )
-def test_what_the_browser_says_about_the_sender_counts(
-    method: str, headers: dict[str, str], framed: bool, welcome: bool
-) -> None:
+def test_what_the_browser_says_about_the_sender_counts(method: str, headers: Told, framed: bool, welcome: bool) -> None:
     assert (refusal(method, framed=framed, **headers) == "") is welcome
 
 
@@ -136,7 +149,7 @@ def test_what_the_browser_says_about_the_sender_counts(
     ],
 )
 def test_the_start_says_who_can_use_it(host: str, given: dict[str, str], told: str) -> None:
-    said = exposure(Settings(host=host, **given), 7860)
+    said = exposure(Settings.model_validate({"host": host, **given}), 7860)
     assert told in said
     assert bool(told) == bool(said)
     assert "\n" not in said

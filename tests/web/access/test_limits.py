@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,8 @@ from cartoon.settings import Settings
 from cartoon.web.access.limits import SHARED, Limits
 from cartoon.web.access.visitors import Visitor
 from cartoon.web.backend import model_of
-from tests.fakes import FakeArtist, TroubledArtist, spec_of
-from tests.waiting import wait_for
+from tests.fakes import FakeStylizer, TroubledStylizer, spec_of
+from tests.waiting import PATIENCE, wait_for
 
 ANN, BOB, NOBODY = Visitor("a" * 32, "10.0.0.1"), Visitor("b" * 32, "10.0.0.1"), Visitor("", "10.0.0.1")
 CAROL = Visitor("c" * 32, "10.0.0.2")
@@ -27,8 +28,8 @@ MB = 2**20
 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[JobService]:
-    artist = FakeArtist()
-    service = JobService(tmp_path / "jobs", spec_of(artist), model_of(artist), 10**6)
+    stylizer = FakeStylizer()
+    service = JobService(tmp_path / "jobs", spec_of(stylizer), model_of(stylizer), 10**6)
     yield service
     service.close()
 
@@ -58,29 +59,36 @@ def test_new_cookies_from_one_address_do_not_multiply_what_it_may(service: JobSe
 
 def test_bytes_on_the_disk_are_counted_until_they_are_gone(service: JobService, tmp_path: Path) -> None:
     limits = Limits(SETTINGS, service)
-    limits.check_room(ANN, MB)
+    limits.check_quota(ANN, MB)
     folder = tmp_path / "upload"
     folder.mkdir()
     limits.stored(ANN, folder, MB)
     with pytest.raises(LimitError, match="CARTOON_VISITOR_MB"):
-        limits.check_room(ANN, 1)
-    limits.check_room(BOB, MB)
+        limits.check_quota(ANN, 1)
+    limits.check_quota(BOB, MB)
     with pytest.raises(LimitError):
-        limits.check_room(Visitor("d" * 32, ANN.address), 4 * MB)
+        limits.check_quota(Visitor("d" * 32, ANN.address), 4 * MB)
     folder.rmdir()
-    limits.check_room(ANN, MB)
+    limits.check_quota(ANN, MB)
 
 
 def test_unfinished_jobs_are_counted_and_an_owners_earlier_ones_are_known(tmp_path: Path) -> None:
     door = threading.Event()
-    artist = TroubledArtist(lambda name: door.wait(60) and None)
-    service = JobService(tmp_path / "jobs", spec_of(artist), model_of(artist), 10**6)
+
+    def held(name: str) -> None:
+        assert door.wait(PATIENCE)
+
+    stylizer = TroubledStylizer(held)
+    service = JobService(tmp_path / "jobs", spec_of(stylizer), model_of(stylizer), 10**6)
     picture = encode(np.full((30, 40, 3), 90, np.uint8), None, "png")
 
     def start(visitor: Visitor) -> str:
         photo = tmp_path / "photo"
         photo.write_bytes(picture)
         return service.create([Sent(photo, "a.png")], JobRequest(Options(), visitor.owner))
+
+    def finished(id: str) -> bool:
+        return service.status(id).state == "finished"
 
     earlier = [start(ANN) for _ in range(2)]
     limits = Limits(SETTINGS, service)  # of a server that has just started
@@ -96,7 +104,7 @@ def test_unfinished_jobs_are_counted_and_an_owners_earlier_ones_are_known(tmp_pa
     limits.check_jobs(BOB)
     door.set()
     for id in (*earlier, *nobodys):
-        wait_for(lambda id=id: service.status(id).state == "finished")
+        wait_for(partial(finished, id))
     limits.check_jobs(ANN)
     limits.check_jobs(NOBODY)
     service.close()

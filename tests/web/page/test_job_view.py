@@ -6,10 +6,11 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from cartoon.errors import UnsupportedError
+from cartoon.jobs.forecast import duration
 from cartoon.jobs.model import Attempt, Counts, Entry, Item, Order, State
 from cartoon.jobs.service.status import JobStatus
 from cartoon.options import Options
-from cartoon.web.messages import at_rest, duration, machine_line, sentence, zip_name
+from cartoon.web.messages import at_rest, machine_line, sentence, zip_name
 from cartoon.web.page import job_view
 
 ID = "a" * 32

@@ -3,7 +3,6 @@
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from cartoon.web.page.actions import Actions
 from cartoon.web.page.job_actions import GONE, VIEW, JobActions
 from cartoon.web.page.option_fields import PAGE_FIELDS, PLAIN_COLOUR
 from cartoon.web.visitor_files import VisitorFiles, stored_name
-from tests.fakes import FakeArtist, TroubledArtist, spec_of
+from tests.fakes import FakeStylizer, TroubledStylizer, spec_of
 from tests.serving import Served, running
 from tests.serving import client as client_of
 from tests.small_style import write_style
@@ -233,24 +232,20 @@ FIELDS = {"style": "anime", "strength": 0.7, "exaggeration": 0.5, "size": 64, "b
 FIELDS |= {"colour": "#112233", "format": "png", "quality": 95, "upscale": 1}
 
 
-@dataclass(frozen=True)
-class Asker:
-    """What an action reads of a gr.Request."""
-
-    cookies: dict[str, str]
-    query_params: dict[str, str]
-    client: None = None
+def asker(owner: str = "", job: str = "") -> gr.Request:
+    """Who asks: with the cookie of an owner, for the address of a job."""
+    return gr.Request(cookies={COOKIE: owner} if owner else {}, query_params={"job": job} if job else {}, client=None)
 
 
-ANN = Asker({COOKIE: "a" * 32}, {})
-BOB = Asker({COOKIE: "b" * 32}, {})
+ANN_OWNS, BOB_OWNS = "a" * 32, "b" * 32
+ANN, BOB = asker(ANN_OWNS), asker(BOB_OWNS)
 
 
 @pytest.fixture
 def backend(tmp_path: Path) -> Iterator[Backend]:
-    artist = FakeArtist()
-    service = JobService(tmp_path / "jobs", spec_of(artist), model_of(artist), 10**6)
-    yield Backend(service, artist, Settings(max_upload_mb=1), tmp_path / "incoming")
+    stylizer = FakeStylizer()
+    service = JobService(tmp_path / "jobs", spec_of(stylizer), model_of(stylizer), 10**6)
+    yield Backend(service, stylizer, Settings(max_upload_mb=1), tmp_path / "incoming")
     service.close()
 
 
@@ -273,7 +268,7 @@ def jobs(backend: Backend, files: VisitorFiles) -> JobActions:
 def upload(files: VisitorFiles) -> Sender:
     """Puts a file where Ann's uploads lie, as Gradio names it."""
 
-    def sent(path: Path, by: Asker = ANN) -> dict[str, Any]:
+    def sent(path: Path, by: gr.Request = ANN) -> dict[str, Any]:
         place = files.folder(visitor_of(by)) / stored_name(0, path.name)
         place.write_bytes(path.read_bytes())
         return {"path": str(place), "orig_name": path.name}
@@ -339,7 +334,7 @@ def test_the_address_of_a_job_shows_it_to_anybody_and_lists_it_for_its_owner(
 ) -> None:
     id = part(jobs.start(ANN, [upload(photo)], *values()), "job")
     finished(jobs, id)
-    tabs, *shown = jobs.arrive(Asker(BOB.cookies, {"job": id}))
+    tabs, *shown = jobs.arrive(asker(BOB_OWNS, id))
     assert tabs.selected == "many"
     assert "Done: 1 drawn" in part(shown, "progress")
     assert "Nothing yet" in part(shown, "history")
@@ -350,7 +345,7 @@ def test_the_address_of_a_job_shows_it_to_anybody_and_lists_it_for_its_owner(
 
 def test_an_unknown_job_says_so_kindly(jobs: JobActions) -> None:
     for id in ("0" * 32, "<script>", "../../etc"):
-        _, *shown = jobs.arrive(Asker({}, {"job": id}))
+        _, *shown = jobs.arrive(asker(job=id))
         assert GONE in part(shown, "progress")
         assert part(shown, "timer").active is False
         with pytest.raises(gr.Error, match="no such job"):
@@ -363,20 +358,21 @@ def test_an_unknown_job_says_so_kindly(jobs: JobActions) -> None:
 def test_a_link_shows_a_job_and_only_its_owner_steers_it(jobs: JobActions, photo: Path, upload: Sender) -> None:
     id = part(jobs.start(ANN, [upload(photo)], *values()), "job")
     finished(jobs, id)
-    for who, steers in ((ANN, True), (BOB, False), (Asker({}, {}), False)):
-        _, *shown = jobs.arrive(Asker(who.cookies, {"job": id}))
+    for owner, steers in ((ANN_OWNS, True), (BOB_OWNS, False), ("", False)):
+        _, *shown = jobs.arrive(asker(owner, id))
         assert "Done: 1 drawn" in part(shown, "progress")
         assert part(shown, "controls").visible is steers
         for say in () if steers else (jobs.toggle, jobs.cancel, jobs.retry):
             with pytest.raises(gr.Error, match="Only who started this job"):
-                say(who, id)
+                say(asker(owner), id)
 
 
 def test_a_file_of_another_visitor_is_not_drawn(
     actions: Actions, jobs: JobActions, photo: Path, upload: Sender
 ) -> None:
     sent = upload(photo)
-    for file in (sent, {"path": "/etc/hostname"}, {"path": 7}, {"path": sent["path"] + "/../0.png"}, "x"):
+    others: list[Any] = [{"path": "/etc/hostname"}, {"path": 7}, {"path": sent["path"] + "/../0.png"}, "x"]
+    for file in (sent, *others):  # as clients may send it
         with pytest.raises(gr.Error, match=r"not one that you have sent|no photo yet"):
             actions.draw_one(BOB, file, *values())
         with pytest.raises(gr.Error, match=r"not one that you have sent|no photo yet"):
@@ -389,7 +385,7 @@ def test_a_fault_of_ours_is_a_sentence_and_names_no_file(
     def fault(name: str) -> None:
         raise RuntimeError(f"'{name}' is to blame, see /home/ann/{name}")
 
-    broken = Actions(Backend(backend.service, TroubledArtist(fault), backend.settings, backend.folder), files)
+    broken = Actions(Backend(backend.service, TroubledStylizer(fault), backend.settings, backend.folder), files)
     with pytest.raises(gr.Error, match="Something went wrong on our side"):
         broken.draw_one(ANN, upload(photo), *values())
     assert "an action of the page failed" in caplog.text
@@ -404,9 +400,9 @@ def test_pause_resume_cancel_and_retry(tmp_path: Path, files: VisitorFiles, uplo
         if name in broken:
             raise ZeroDivisionError
 
-    artist = TroubledArtist(trouble)
-    service = JobService(tmp_path / "jobs", spec_of(artist), model_of(artist), 10**6)
-    jobs = JobActions(Backend(service, artist, Settings(), tmp_path / "incoming"), files)
+    stylizer = TroubledStylizer(trouble)
+    service = JobService(tmp_path / "jobs", spec_of(stylizer), model_of(stylizer), 10**6)
+    jobs = JobActions(Backend(service, stylizer, Settings(), tmp_path / "incoming"), files)
     photos = [upload(_paint(tmp_path / f"{n}.png", n)) for n in range(8)]
     id = part(jobs.start(ANN, photos, *values()), "job")
     reached.acquire()

@@ -2,11 +2,11 @@
 
 import io
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-import httpx
 import numpy as np
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 from cartoon.images.encode import encode
 from cartoon.jobs.service.jobs import JobService
 from cartoon.web.lifecycle import Readiness
-from tests.fakes import FakeArtist
+from tests.fakes import FakeStylizer
 from tests.waiting import wait_for
 
 JOBS = "/api/v1/jobs"
@@ -26,7 +26,7 @@ class Served:
     """An app over a folder, and what it is made of."""
 
     home: Path
-    artist: FakeArtist
+    stylizer: FakeStylizer
     service: JobService
     readiness: Readiness
     app: FastAPI
@@ -72,7 +72,16 @@ def zipped(*members: str) -> bytes:
     return data.getvalue()
 
 
-def unzipped(answer: httpx.Response) -> zipfile.ZipFile:
+class Answer(Protocol):
+    """Of the test client or of httpx, whose own classes differ."""
+
+    @property
+    def content(self) -> bytes: ...
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+
+
+def unzipped(answer: Answer) -> zipfile.ZipFile:
     bundle = zipfile.ZipFile(io.BytesIO(answer.content))
     assert bundle.testzip() is None
     assert int(answer.headers["content-length"]) == len(answer.content)

@@ -1,4 +1,4 @@
-"""Apps of REST over one folder, with an artist that draws at once."""
+"""Apps of REST over one folder, with a stylizer that draws at once."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +14,7 @@ from cartoon.web.access.visitors import Owners
 from cartoon.web.backend import Backend, model_of
 from cartoon.web.lifecycle import Readiness
 from cartoon.web.rest import cartoonize, jobs
-from tests.fakes import FakeArtist, spec_of
+from tests.fakes import FakeStylizer, spec_of
 from tests.web.rest.asking import Served
 
 
@@ -23,19 +23,19 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Served]]:
     """Makes an app over one and the same folder; what it was made of is closed afterwards."""
     made: list[Served] = []
 
-    def served(artist: FakeArtist | None = None, **changed: Any) -> Served:
-        artist = artist or FakeArtist()
+    def served(stylizer: FakeStylizer | None = None, **changed: Any) -> Served:
+        stylizer = stylizer or FakeStylizer()
         settings = Settings(data_dir=tmp_path, **{"max_upload_mb": 1, "max_job_mb": 2, **changed})
         service, readiness, app = (
-            JobService(tmp_path / "jobs", spec_of(artist), model_of(artist), 10**6),
+            JobService(tmp_path / "jobs", spec_of(stylizer), model_of(stylizer), 10**6),
             Readiness(),
             FastAPI(),
         )
-        backend = Backend(service, artist, settings, tmp_path / "incoming")
+        backend = Backend(service, stylizer, settings, tmp_path / "incoming")
         jobs.install(app, backend, readiness)
         cartoonize.install(app, backend, readiness)
         app.add_middleware(Owners)
-        made.append(Served(tmp_path, artist, service, readiness, app))
+        made.append(Served(tmp_path, stylizer, service, readiness, app))
         return made[-1]
 
     yield served

@@ -24,7 +24,7 @@ from cartoon.settings import Settings
 from cartoon.web.backend import Backend, model_of
 from cartoon.web.lifecycle import Readiness
 from cartoon.web.rest import cartoonize
-from tests.fakes import CARDS, FakeArtist, TroubledArtist, spec_of
+from tests.fakes import CARDS, FakeStylizer, TroubledStylizer, spec_of
 from tests.small_style import write_style
 from tests.waiting import PATIENCE
 
@@ -44,13 +44,13 @@ def make_app(tmp_path: Path) -> Iterator[Maker]:
     """Makes an app of REST alone; its service is closed afterwards."""
     services: list[JobService] = []
 
-    def made(artist: FakeArtist, readiness: Readiness | None = None) -> FastAPI:
+    def made(stylizer: FakeStylizer, readiness: Readiness | None = None) -> FastAPI:
         app, service = (
             FastAPI(),
-            JobService(tmp_path / f"jobs{len(services)}", spec_of(artist), model_of(artist), 10**6),
+            JobService(tmp_path / f"jobs{len(services)}", spec_of(stylizer), model_of(stylizer), 10**6),
         )
         services.append(service)
-        cartoonize.install(app, Backend(service, artist, SETTINGS, tmp_path / "incoming"), readiness or Readiness())
+        cartoonize.install(app, Backend(service, stylizer, SETTINGS, tmp_path / "incoming"), readiness or Readiness())
         return app
 
     yield made
@@ -60,17 +60,21 @@ def make_app(tmp_path: Path) -> Iterator[Maker]:
 
 
 @pytest.fixture
-def artist() -> FakeArtist:
-    return FakeArtist()
+def stylizer() -> FakeStylizer:
+    return FakeStylizer()
 
 
 @pytest.fixture
-def client(make_app: Maker, artist: FakeArtist) -> Iterator[TestClient]:
-    with TestClient(make_app(artist)) as client:
+def client(make_app: Maker, stylizer: FakeStylizer) -> Iterator[TestClient]:
+    with TestClient(make_app(stylizer)) as client:
         yield client
 
 
 def post(client: TestClient, data: bytes = PICTURE, name: str = "anna.png", **fields: str) -> Any:
+    return post_form(client, fields, data, name)
+
+
+def post_form(client: TestClient, fields: dict[str, str], data: bytes = PICTURE, name: str = "anna.png") -> Any:
     return client.post(URL, files={"image": (name, data)}, data={"size": "64", **fields})
 
 
@@ -122,13 +126,13 @@ def test_original_size_keeps_the_photos_own(client: TestClient) -> None:
     ],
 )
 def test_a_bad_option_is_refused_by_name(
-    client: TestClient, artist: FakeArtist, fields: dict[str, str], code: str, named: str
+    client: TestClient, stylizer: FakeStylizer, fields: dict[str, str], code: str, named: str
 ) -> None:
-    answer = post(client, **fields)
+    answer = post_form(client, fields)
     assert answer.status_code == 400
     assert answer.json()["error"] == code
     assert named in answer.json()["message"]
-    assert artist.seen == []
+    assert stylizer.seen == []
 
 
 @pytest.mark.parametrize(
@@ -171,11 +175,11 @@ def test_a_bad_file_gets_its_status_and_a_sentence_naming_it(
     assert "photos" not in answer.json()["message"]
 
 
-def test_a_too_large_upload_is_refused_by_its_declared_length(client: TestClient, artist: FakeArtist) -> None:
+def test_a_too_large_upload_is_refused_by_its_declared_length(client: TestClient, stylizer: FakeStylizer) -> None:
     answer = post(client, bytes(3 * 2**20))
     assert (answer.status_code, answer.json()["error"]) == (413, "too_large")
     assert "1 MB" in answer.json()["message"]
-    assert artist.seen == []
+    assert stylizer.seen == []
 
 
 def test_an_upload_without_a_length_is_cut_off_while_it_streams(client: TestClient) -> None:
@@ -202,7 +206,7 @@ def test_a_shortage_can_be_tried_again(make_app: Maker) -> None:
     def shortage(name: str) -> None:
         raise ResourceError(f"{name} did not fit into memory: try a smaller size.")
 
-    with TestClient(make_app(TroubledArtist(shortage))) as client:
+    with TestClient(make_app(TroubledStylizer(shortage))) as client:
         answer = post(client)
     assert (answer.status_code, answer.json()["error"]) == (503, "no_resources")
     assert int(answer.headers["retry-after"]) > 0
@@ -212,7 +216,7 @@ def test_our_own_fault_tells_a_stranger_no_detail(make_app: Maker) -> None:
     def fault(name: str) -> None:
         raise RuntimeError(f"secret detail about {name}")
 
-    with TestClient(make_app(TroubledArtist(fault)), raise_server_exceptions=False) as client:
+    with TestClient(make_app(TroubledStylizer(fault)), raise_server_exceptions=False) as client:
         answer = post(client)
     assert (answer.status_code, answer.json()["error"]) == (500, "internal")
     assert "secret" not in answer.text
@@ -220,10 +224,10 @@ def test_our_own_fault_tells_a_stranger_no_detail(make_app: Maker) -> None:
 
 def test_a_full_queue_turns_requests_away_while_the_rest_is_drawn(make_app: Maker) -> None:
     gate = threading.Event()
-    artist = TroubledArtist(lambda name: None if gate.wait(PATIENCE) else pytest.fail("the gate stayed shut"))
+    stylizer = TroubledStylizer(lambda name: None if gate.wait(PATIENCE) else pytest.fail("the gate stayed shut"))
     statuses: list[int] = []
     # So many are inside the pipeline, max_queue wait: two more have to be turned away.
-    asked = artist.at_once + cartoonize.MORE_AT_ONCE + SETTINGS.max_queue + 2
+    asked = stylizer.at_once + cartoonize.MORE_AT_ONCE + SETTINGS.max_queue + 2
 
     async def ask(client: httpx.AsyncClient) -> None:
         answer = await client.post(URL, files={"image": ("a.png", PICTURE)}, data={"size": "64"})
@@ -232,7 +236,7 @@ def test_a_full_queue_turns_requests_away_while_the_rest_is_drawn(make_app: Make
             gate.set()
 
     async def ask_all() -> None:
-        transport = httpx.ASGITransport(make_app(artist))
+        transport = httpx.ASGITransport(make_app(stylizer))
         client = httpx.AsyncClient(transport=transport, base_url="http://test")
         async with client, anyio.create_task_group() as group:
             for _ in range(asked):
@@ -240,7 +244,7 @@ def test_a_full_queue_turns_requests_away_while_the_rest_is_drawn(make_app: Make
 
     anyio.run(ask_all)
     assert statuses == [429, 429] + [200] * (asked - 2)
-    assert len(artist.seen) == asked - 2
+    assert len(stylizer.seen) == asked - 2
 
 
 def test_the_styles_are_listed_with_where_they_come_from(client: TestClient) -> None:
@@ -252,17 +256,17 @@ def test_the_styles_are_listed_with_where_they_come_from(client: TestClient) -> 
 def test_a_style_of_a_users_own_is_on_offer_as_soon_as_its_file_is_there_and_never_by_its_path(
     make_app: Maker, tmp_path: Path
 ) -> None:
-    artist = FakeArtist(tmp_path)
-    with TestClient(make_app(artist)) as client:
+    stylizer = FakeStylizer(tmp_path)
+    with TestClient(make_app(stylizer)) as client:
         assert post(client, style="wool").status_code == 400
         path = write_style(tmp_path / "wool.safetensors")
         assert client.get("/api/v1/styles").json()[-1]["id"] == "wool"
         assert post(client, style="wool").status_code == 200
-        artist.seen.clear()
+        stylizer.seen.clear()
         for asked in (str(path), path.as_uri(), "wool.safetensors", f"../{tmp_path.name}/wool.safetensors"):
             answer = post(client, style=asked)
             assert (answer.status_code, answer.json()["error"]) == (400, "bad_style")
-        assert artist.seen == []
+        assert stylizer.seen == []
         path.unlink()
         assert post(client, style="wool").status_code == 400
 
@@ -274,9 +278,9 @@ def test_health_and_wrong_addresses_answer_in_json(client: TestClient) -> None:
         assert (answer.status_code, answer.json()["error"]) == (404, "not_found")
 
 
-def test_ready_once_warm_and_no_longer_while_draining(make_app: Maker, artist: FakeArtist) -> None:
+def test_ready_once_warm_and_no_longer_while_draining(make_app: Maker, stylizer: FakeStylizer) -> None:
     readiness = Readiness(warm=False)
-    with TestClient(make_app(artist, readiness)) as client:
+    with TestClient(make_app(stylizer, readiness)) as client:
         answer = client.get("/readyz")
         assert (answer.status_code, answer.json()["error"]) == (503, "starting")
         assert post(client).status_code == 200  # who asks all the same is served
@@ -290,13 +294,13 @@ def test_ready_once_warm_and_no_longer_while_draining(make_app: Maker, artist: F
         assert client.head("/readyz").status_code == 503
         assert client.get("/healthz").status_code == 200
         assert client.get("/api/v1/styles").status_code == 200  # only new work is refused
-    assert len(artist.seen) == 1
+    assert len(stylizer.seen) == 1
 
 
 def test_a_request_counts_as_work_until_it_is_answered(make_app: Maker) -> None:
     readiness = Readiness()
     busy: list[bool] = []
-    with TestClient(make_app(TroubledArtist(lambda name: busy.append(readiness.busy)), readiness)) as client:
+    with TestClient(make_app(TroubledStylizer(lambda name: busy.append(readiness.busy)), readiness)) as client:
         post(client)
         client.get("/api/v1/styles")
     assert busy == [True]
@@ -323,7 +327,7 @@ def test_no_file_name_reaches_the_log(client: TestClient, caplog: pytest.LogCapt
         post(client, name="private-name.png")
         post(client, b"this is a text", "private-name.png")
     assert "private-name" not in caplog.text
-    told = [(record.event, getattr(record, "style", None), getattr(record, "code", None)) for record in caplog.records]
+    told = [(said["event"], said.get("style"), said.get("code")) for said in map(vars, caplog.records)]
     assert told == [("photo_done", "anime", None), ("photo_failed", None, "unsupported")]
 
 

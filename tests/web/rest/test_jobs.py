@@ -16,7 +16,7 @@ from cartoon.web import multipart
 from cartoon.web.access.visitors import COOKIE
 from cartoon.web.lifecycle import Readiness
 from cartoon.web.messages import without_paths
-from tests.fakes import TroubledArtist
+from tests.fakes import TroubledStylizer
 from tests.waiting import PATIENCE, wait_for
 from tests.web.rest.asking import JOBS, UNKNOWN, Served, at_rest, photos, picture, send, unzipped
 
@@ -106,7 +106,7 @@ class Draining:
 
 def test_events_end_when_the_server_drains(serve: Callable[..., Served]) -> None:
     gate = threading.Event()
-    served = serve(TroubledArtist(lambda name: None if gate.wait(PATIENCE) else pytest.fail("the gate stayed shut")))
+    served = serve(TroubledStylizer(lambda name: None if gate.wait(PATIENCE) else pytest.fail("the gate stayed shut")))
     served.app.add_middleware(Draining, readiness=served.readiness)
     with TestClient(served.app) as client:
         id = send(client, "a.png")
@@ -170,7 +170,7 @@ def test_pause_cancel_and_resume(serve: Callable[..., Served]) -> None:
         reached.release()
         assert gate.wait(PATIENCE)
 
-    with TestClient(serve(TroubledArtist(hold)).app) as client:
+    with TestClient(serve(TroubledStylizer(hold)).app) as client:
         id = send(client, *(f"{n}.png" for n in range(12)))
         reached.acquire()
         assert client.post(f"{JOBS}/{id}/pause").json()["state"] == "paused"
@@ -190,7 +190,7 @@ def test_retry_draws_what_failed(serve: Callable[..., Served]) -> None:
         if name in broken:
             raise ZeroDivisionError
 
-    with TestClient(serve(TroubledArtist(trouble)).app) as client:
+    with TestClient(serve(TroubledStylizer(trouble)).app) as client:
         id = send(client, "0.png", "1.png", "2.png")
         assert at_rest(client, id)["counts"]["failed"] == 1
         broken.clear()
@@ -205,7 +205,7 @@ def test_a_job_outlives_its_server(serve: Callable[..., Served]) -> None:
         reached.release()
         assert gate.wait(PATIENCE)
 
-    first = serve(TroubledArtist(hold))
+    first = serve(TroubledStylizer(hold))
     with TestClient(first.app) as client:
         id = send(client, *(f"{n}.png" for n in range(12)))
         owner = client.cookies[COOKIE]
@@ -272,7 +272,7 @@ def test_a_sentence_never_says_where_the_server_keeps_things(serve: Callable[...
         raise StorageError(f"The disk of /srv/data/jobs/{UNKNOWN}/results is full: free some space.")
 
     assert without_paths(f"C:\\x\\{UNKNOWN} is full") == "the job's folder is full"
-    with TestClient(serve(TroubledArtist(trouble)).app) as client:
+    with TestClient(serve(TroubledStylizer(trouble)).app) as client:
         id = send(client, "a.png")
         told = at_rest(client, id)
     assert told["state"] == "paused"

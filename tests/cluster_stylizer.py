@@ -1,4 +1,4 @@
-"""An artist for clusters: importable by Ray's workers, slow enough to be caught drawing, and mortal."""
+"""A stylizer for clusters: importable by Ray's workers, slow enough to be caught drawing, and mortal."""
 
 import os
 import time
@@ -8,7 +8,7 @@ from typing import Final
 from cartoon.images.types import Cartoon, Photo
 from cartoon.options import Options
 from cartoon.settings import Settings
-from tests.fakes import FakeArtist
+from tests.fakes import FakeStylizer
 
 SECONDS: Final = 0.1
 """A drawing takes."""
@@ -16,8 +16,8 @@ POISON: Final = "poison"
 """Photos with this in their name kill the process that draws them."""
 
 
-class MortalArtist(FakeArtist):
-    """A FakeArtist that takes a while, dies of poison, and leaves its process id in a file of the folder `pids`."""
+class MortalStylizer(FakeStylizer):
+    """A FakeStylizer that takes a while, dies of poison, and leaves its process id in a file of the folder `pids`."""
 
     at_once = 2
 
@@ -27,7 +27,7 @@ class MortalArtist(FakeArtist):
         self._mark.touch()
 
     def draw(self, photo: Photo, options: Options, *, urgent: bool = True) -> Cartoon:
-        """As FakeArtist; a line in this process's file for each photo."""
+        """As FakeStylizer; a line in this process's file for each photo."""
         with self._mark.open("a") as file:
             file.write(photo.name + "\n")
         time.sleep(SECONDS)
@@ -36,6 +36,6 @@ class MortalArtist(FakeArtist):
         return super().draw(photo, options, urgent=urgent)
 
 
-def load_mortal(settings: Settings) -> MortalArtist:
+def load_mortal(settings: Settings) -> MortalStylizer:
     """Stands in for Cartoonizer.load; styles_dir says where process ids are left."""
-    return MortalArtist(settings.styles_dir)
+    return MortalStylizer(settings.styles_dir)
