@@ -29,9 +29,8 @@ def pauses() -> Pauses:
 @pytest.fixture
 def network(server: BadServer, pauses: Pauses) -> Network:
     nobody = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # the usual certificates take 0.1 s to read
-    return Network(
-        local=server.place, trust=nobody, pause=pauses, stall_s=1.0
-    )  # not less: on a busy machine an answer takes a while
+    # Not less: on a busy machine an answer takes a while.
+    return Network(local=server.place, trust=nobody, pause=pauses, stall_s=10.0)
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Downloads of model files, from a server on this machine that does everything a server should not."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -153,7 +154,7 @@ def test_a_range_that_does_not_fit_is_given_up(tmp_path: Path, url: str, network
 
 def test_a_stall_is_given_up_and_gone_on_with(tmp_path: Path, url: str, network: Network, server: BadServer) -> None:
     server.answers = [stalls(server), whole()]
-    fetch(url, tmp_path / "a.pb", network=network)
+    fetch(url, tmp_path / "a.pb", network=replace(network, stall_s=1.0))
     assert not server.outwaited
     assert server.seen[1]["range"] == "bytes=1000-"
     assert (tmp_path / "a.pb").read_bytes() == BODY
@@ -161,7 +162,7 @@ def test_a_stall_is_given_up_and_gone_on_with(tmp_path: Path, url: str, network:
 
 def test_a_server_that_drips_is_given_up(tmp_path: Path, url: str, network: Network, server: BadServer) -> None:
     server.answers = [drips(0.02), whole()]
-    fetch(url, tmp_path / "a.pb", network=network)
+    fetch(url, tmp_path / "a.pb", network=replace(network, stall_s=1.0))
     assert len(server.seen) == 2  # the first would have taken an hour
     assert (tmp_path / "a.pb").read_bytes() == BODY
 
