@@ -7,13 +7,14 @@ import os
 import sys
 import tempfile
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
 from typing import Final, Protocol, TypeVar
-from weakref import WeakSet
+from weakref import finalize
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,8 +60,11 @@ class Task(Protocol):
         ...
 
 
-_open: Final[WeakSet[Task]] = WeakSet()
-"""Tasks that may need to be closed when Python ends."""
+_open: Final[set[Task]] = set()
+"""Tasks that nobody has closed yet. Held here, so that no `__del__` of MediaPipe's runs: called by the garbage
+collector, it waits for ever for a thread that the collector has ended before."""
+_dropped: Final[deque[Task]] = deque()
+"""Tasks whose owner is gone without having closed them; closed when another is made, or when Python ends."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,11 +91,11 @@ class FaceDetector:
             min_detection_confidence=LEAST_SCORE[network],
             min_suppression_threshold=_OVERLAP,
         )
-        self._task = _kept(api.FaceDetector.create_from_options(options))
+        self._task = _kept(self, api.FaceDetector.create_from_options(options))
 
     def close(self) -> None:
         """Free the network."""
-        self._task.close()
+        _close(self._task)
 
     def detect(self, picture: Pixels) -> list[Detection]:
         """The faces in uint8 (H, W, 3) sRGB pixels."""
@@ -111,11 +115,11 @@ class FaceLandmarker:
         options = api.FaceLandmarkerOptions(
             base_options=_base(LANDMARKS), num_faces=faces, min_face_detection_confidence=least_score
         )
-        self._task = _kept(api.FaceLandmarker.create_from_options(options))
+        self._task = _kept(self, api.FaceLandmarker.create_from_options(options))
 
     def close(self) -> None:
         """Free the networks."""
-        self._task.close()
+        _close(self._task)
 
     def landmarks(self, picture: Pixels) -> list[Array]:
         """For each face in uint8 (H, W, 3) sRGB pixels float32 (478, 2): x, y in shares of the width and height."""
@@ -130,11 +134,11 @@ class PersonSegmenter:
         """Raises as FaceDetector."""
         api = vision()
         options = api.ImageSegmenterOptions(base_options=_base(PERSON), output_confidence_masks=True)
-        self._task = _kept(api.ImageSegmenter.create_from_options(options))
+        self._task = _kept(self, api.ImageSegmenter.create_from_options(options))
 
     def close(self) -> None:
         """Free the network."""
-        self._task.close()
+        _close(self._task)
 
     def mask(self, picture: Pixels) -> NDArray[np.float32]:
         """How surely each of uint8 (H, W, 3) sRGB pixels is a person: float32 (H, W), 0..1."""
@@ -233,9 +237,19 @@ def _answer(ask: Callable[[object], Answer], picture: Pixels) -> Answer:
     return answer
 
 
-def _kept(task: Kind) -> Kind:
+def _kept(owner: object, task: Kind) -> Kind:
+    """Sees to it that a task is closed, at the latest some time after its owner is gone."""
+    while _dropped:
+        _close(_dropped.popleft())
     _open.add(task)
+    # Nothing but noted there: in a garbage collection, in whatever thread that is, nothing can be waited for.
+    finalize(owner, _dropped.append, task).atexit = False
     return task
+
+
+def _close(task: Task) -> None:
+    _open.discard(task)
+    task.close()
 
 
 @atexit.register  # before mediapipe registers its own, so called after that, when close() only lets go

@@ -24,6 +24,7 @@ from cartoon.faces.segmentation import PersonMask
 from cartoon.faces.upright import aligned_crop
 from cartoon.images.types import Face, Pixels
 from tests import ROOT, golden_faces
+from tests.waiting import PATIENCE
 from training import face_models
 
 EXAMPLES = sorted((ROOT / "assets" / "examples").glob("*.jpg"))
@@ -315,6 +316,28 @@ def test_loading_is_late_and_silent() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+DROPPED = """
+import gc, numpy
+from cartoon.faces.candidates import SHORT
+from cartoon.faces.mediapipe import FaceDetector
+for _ in range(3):
+    detector = FaceDetector(SHORT)
+    detector.detect(numpy.zeros((64, 64, 3), numpy.uint8))
+    ring = [detector]
+    ring.append(ring)
+    del detector, ring
+    gc.collect()
+print("done")
+"""
+
+
+def test_what_is_dropped_without_being_closed_holds_nobody_up() -> None:
+    """Left to the garbage collector, MediaPipe's own `__del__` waited for ever, in whatever thread that happened."""
+    command = [sys.executable, "-c", DROPPED]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=PATIENCE)
+    assert done.stdout == "done\n"
 
 
 def test_missing_mediapipe_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
