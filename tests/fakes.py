@@ -10,10 +10,11 @@ import numpy as np
 from cartoon.errors import ResourceError
 from cartoon.images.types import Cartoon, Face, Photo, Pixels
 from cartoon.jobs.executors.base import Load, WorkerSpec
-from cartoon.jobs.photo import Judge, Stylizer
+from cartoon.jobs.photo import Stylizer
 from cartoon.options import Care, Options, Size
 from cartoon.pipeline import one_file
 from cartoon.pipeline.one_file import Drawing
+from cartoon.quality.gate import Judge
 from cartoon.settings import Settings
 from cartoon.styles.catalogue import Register, StyleCard, available
 

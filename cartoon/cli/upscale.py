@@ -13,8 +13,9 @@ from cartoon.models.devices import pick_device, use_cores
 from cartoon.models.weights import sha256_of
 from cartoon.options import Care, Options
 from cartoon.pipeline import one_file
-from cartoon.pipeline.one_file import Drawing, Judge
+from cartoon.pipeline.one_file import Drawing
 from cartoon.pipeline.upscaler import Upscaler, weights_of
+from cartoon.quality.gate import Judge
 from cartoon.settings import Settings
 
 

@@ -18,7 +18,7 @@ from cartoon.images.types import Cartoon, Photo
 from cartoon.jobs.inputs import remote
 from cartoon.jobs.model import Result, Task
 from cartoon.options import Options
-from cartoon.quality.gate import FaceFinder, Verdict
+from cartoon.quality.gate import Judge, Verdict
 
 log = logging.getLogger(__name__)
 
@@ -27,9 +27,6 @@ PASSING: Final = frozenset(
 )
 """What the system says when the same call may succeed later."""
 UNPLUGGED: Final = frozenset({errno.EIO, errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.EROFS})
-
-Judge = Callable[[Photo, Cartoon, Options, FaceFinder | None], Verdict]
-"""The quality gate: cartoon.quality.gate.judge."""
 
 
 class Drawing(Protocol):

@@ -26,10 +26,11 @@ from cartoon.pipeline.batcher import Batcher
 from cartoon.pipeline.capacity import Capacity, free_on, watch
 from cartoon.pipeline.methods import method_of
 from cartoon.pipeline.networks import Residents, Upscalers
-from cartoon.pipeline.one_file import Drawing, Judge
+from cartoon.pipeline.one_file import Drawing
 from cartoon.pipeline.redraw import RedrawBatchers
 from cartoon.pipeline.scheduler import Scheduler, places_of
 from cartoon.pipeline.stages import Inputs, Matte, Plan, Scene, Stopwatch, as_photo
+from cartoon.quality.gate import Judge
 from cartoon.settings import STYLES_DIR
 from cartoon.styles.catalogue import Register, StyleCard
 from cartoon.telemetry import metrics

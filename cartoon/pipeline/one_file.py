@@ -14,11 +14,8 @@ from cartoon.images.fit import check_fit
 from cartoon.images.formats import MEDIA_TYPES, OutputFormat, resolve_format
 from cartoon.images.types import Cartoon, Face, Photo, Pixels
 from cartoon.options import Care, Options
-from cartoon.quality.gate import FaceFinder, Verdict
+from cartoon.quality.gate import Judge, Verdict
 from cartoon.telemetry import metrics
-
-Judge = Callable[[Photo, Cartoon, Options, FaceFinder | None], Verdict]
-"""The quality gate: cartoon.quality.gate.judge."""
 
 
 class Stylizer(Protocol):

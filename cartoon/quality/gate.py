@@ -5,6 +5,7 @@ in that style showed (cartoon.quality.norms). A fault that nobody thought of sti
 several counts together.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -62,6 +63,10 @@ WRONG_SIZE: Final = Flaw("size", "The drawing has not the size that was asked fo
 NO_ALPHA: Final = Flaw("alpha", "The drawing has no transparency, or it does not fit.")
 NOBODY: Final = Flaw("nobody", "The person is missing from the drawing.")
 FACE_LOST: Final = Flaw("face", "A face of the photo is not where it should be in the drawing.")
+
+
+Judge = Callable[[Photo, Cartoon, Options, FaceFinder | None], Verdict]
+"""What `judge` is to those who are given it."""
 
 
 def judge(photo: Photo, cartoon: Cartoon, options: Options, detector: FaceFinder | None = None) -> Verdict:

@@ -8,8 +8,8 @@ from fastapi import FastAPI
 
 from cartoon.images.decode import decoding
 from cartoon.jobs.executors.base import Load, WorkerSpec
-from cartoon.jobs.photo import Judge
 from cartoon.jobs.service.jobs import JobService
+from cartoon.quality.gate import Judge
 from cartoon.settings import Settings
 from cartoon.telemetry import metrics
 from cartoon.web.access.connections import BodyTimeout

@@ -14,7 +14,8 @@ from cartoon.images.resize import resize
 from cartoon.images.types import Photo
 from cartoon.jobs.photo import Stylizer
 from cartoon.options import FIELDS, Options
-from cartoon.pipeline.one_file import Drawing, Judge
+from cartoon.pipeline.one_file import Drawing
+from cartoon.quality.gate import Judge
 from cartoon.styles.catalogue import StyleCard
 
 NAME_BYTES: Final = 180

@@ -12,7 +12,8 @@ from typing import Final, Protocol
 
 from cartoon import __version__
 from cartoon.jobs.model import Result, Task
-from cartoon.jobs.photo import Judge, Stylizer
+from cartoon.jobs.photo import Stylizer
+from cartoon.quality.gate import Judge
 from cartoon.settings import Settings
 
 LOOK_AHEAD: Final = 2
